@@ -1,0 +1,1 @@
+"""Recordings in, training documents out; knows nothing of models."""

@@ -1,0 +1,1 @@
+"""Search, agents and their evaluation."""

@@ -1,0 +1,1 @@
+"""Open-loop and closed-loop evaluation, its records and its report."""

@@ -1,0 +1,1 @@
+"""Visual representations: frames to latents and back."""
