@@ -1,0 +1,356 @@
+"""Trajectory: the frames, poses and times of one recording, and its folder on disk.
+
+The folder is the one of Navigation World Models, with two files of ours beside it:
+
+    <root>/<name>/0.jpg 1.jpg ...   frames
+                  traj_data.pkl     position [frame, 2] (m), yaw [frame] (rad), float64; absent for plain video
+                  info.json         place, times (s); absent in folders that others wrote
+                  texts.jsonl       captions, questions and instructions, one a line; absent if there are none
+"""
+
+import enum
+import json
+import os
+import pickle
+import shutil
+import uuid
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from data_tools.frames import FrameFiles, Frames, read_frame, write_frames
+from data_tools.pose import compose, displacement_between, integrate, move, wrap_angle
+from data_tools.safe_pickle import load_pickle
+
+__all__ = [
+    "FrameFiles",
+    "FrameText",
+    "Frames",
+    "ReadReport",
+    "Skipped",
+    "TextKind",
+    "Trajectory",
+    "compose",
+    "displacement_between",
+    "integrate",
+    "move",
+    "read_trajectories",
+    "read_trajectory",
+    "wrap_angle",
+    "write_trajectory",
+]
+
+NWM_PERIOD_S = 0.25
+"""Time between frames of the NWM sets, whose folders hold no times (their rate is 4 frames a second)."""
+FORMAT_VERSION = 1
+_PARTIAL = ".partial"
+
+
+class TextKind(enum.Enum):
+    """What a text says about its frame."""
+
+    caption = "caption"
+    question = "question"
+    instruction = "instruction"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameText:
+    """A text about a frame, or about the motion from `frame` to `end_frame` (instructions)."""
+
+    frame: int
+    end_frame: int | None = None
+    kind: TextKind
+    text: str
+    answer: str | None = None
+    held_out: bool = False
+    """Whether the wording is kept from training, to test language that the model has never seen."""
+
+    def __post_init__(self) -> None:
+        if (self.kind is TextKind.question) != (self.answer is not None):
+            raise ValueError(
+                f"a question has an answer, and nothing else has; {self.text!r} is a {self.kind.name}"
+            )
+        if (self.kind is TextKind.instruction) != (self.end_frame is not None):
+            raise ValueError(
+                f"an instruction has an end_frame, and nothing else has; {self.text!r} is a {self.kind.name}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trajectory:
+    """One recording; checked when constructed, its frames read when asked for.
+
+    `place` is the level or scene. Poses are None for video without actions; times [s] increase strictly.
+    """
+
+    name: str
+    place: str
+    frames: Frames = field(repr=False)
+    poses: Float64[np.ndarray, "frame 3"] | None = field(repr=False)
+    times_s: Float64[np.ndarray, " frame"] = field(repr=False)
+    texts: tuple[FrameText, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        if len(self.frames) == 0:
+            raise ValueError(f"trajectory {self.name!r} has no frames")
+        _check_numbers(self.name, "times_s", self.times_s, (len(self.frames),))
+        if not (np.diff(self.times_s) > 0).all():
+            first = int(np.argmin(np.diff(self.times_s) > 0))
+            raise ValueError(
+                f"trajectory {self.name!r}: times must increase; they do not after frame {first}"
+            )
+        if self.poses is not None:
+            _check_numbers(self.name, "poses", self.poses, (len(self.frames), 3))
+        for text in self.texts:
+            end = text.frame if text.end_frame is None else text.end_frame
+            if not 0 <= text.frame <= end < len(self.frames):
+                raise ValueError(
+                    f"trajectory {self.name!r} has {len(self.frames)} frames; the text {text.text!r} is "
+                    f"about frames {text.frame} to {end}"
+                )
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames."""
+        return len(self.frames)
+
+    @property
+    def step_lengths_m(self) -> Float64[np.ndarray, " step"]:
+        """Distance between neighbouring positions [m], one fewer than frames; ValueError without poses."""
+        if self.poses is None:
+            raise ValueError(f"trajectory {self.name!r} has no poses: it is plain video")
+        return np.linalg.norm(np.diff(self.poses[:, :2], axis=0), axis=-1)
+
+    @property
+    def spacing_m(self) -> float:
+        """Mean step length [m], the unit of NWM's scores; ValueError for fewer than two frames."""
+        if self.num_frames < 2:
+            raise ValueError(f"trajectory {self.name!r} has one frame; spacing needs two")
+        return float(self.step_lengths_m.mean())
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A folder that was not read, and why."""
+
+    folder: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class ReadReport:
+    """What a folder of trajectories held: those that are whole, by name, and those that are not."""
+
+    trajectories: tuple[Trajectory, ...]
+    skipped: tuple[Skipped, ...]
+
+    @property
+    def num_skipped(self) -> int:
+        """Number of folders that were not read."""
+        return len(self.skipped)
+
+
+def write_trajectory(trajectory: Trajectory, root: Path) -> Path:
+    """Write a trajectory to `<root>/<name>` and return that folder.
+
+    The folder appears whole or not at all: it is written beside its place under a hidden name, and renamed.
+    Frames that come from JPEG files are copied byte for byte, others encoded at quality 95; poses and times are
+    exact. FileExistsError if the name is taken.
+    """
+    folder = root / trajectory.name
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists; remove it first, or give the trajectory another name")
+    root.mkdir(parents=True, exist_ok=True)
+    partial = root / f".{trajectory.name}.{uuid.uuid4().hex}{_PARTIAL}"
+    partial.mkdir()
+    try:
+        _write_files(trajectory, partial)
+        os.rename(partial, folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return folder
+
+
+def read_trajectory(
+    folder: Path, *, period_s: float = NWM_PERIOD_S, check_frames: bool = False
+) -> Trajectory:
+    """Open a trajectory folder, ours or one in the layout of NWM.
+
+    Poses and times are read and checked now, frames are only counted, and read when asked for; `check_frames`
+    reads each of them now. `period_s` is the time between frames [s] of folders without info.json. ValueError
+    or FileNotFoundError says what is missing, does not agree or cannot be read.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder; a trajectory is a folder with 0.jpg, 1.jpg, ...")
+    frames = _find_frames(folder)
+    info = _read_info(folder)
+    poses = None if info is not None and not info.has_poses else _read_poses(folder)
+    num_frames = len(frames) if poses is None else len(poses)
+    if info is not None and len(info.times_s) != num_frames:
+        raise ValueError(
+            f"{folder}: info.json has {len(info.times_s)} times, traj_data.pkl {num_frames} poses"
+        )
+    _check_frame_count(folder, frames, num_frames)
+    if check_frames:
+        for path in frames.paths:
+            read_frame(path)
+    return Trajectory(
+        name=folder.name,
+        place=folder.resolve().parent.name if info is None else info.place,
+        frames=frames,
+        poses=poses,
+        times_s=np.arange(num_frames) * period_s
+        if info is None
+        else np.array(info.times_s, dtype=np.float64),
+        texts=_read_texts(folder),
+    )
+
+
+def read_trajectories(
+    root: Path, *, period_s: float = NWM_PERIOD_S, check_frames: bool = False
+) -> ReadReport:
+    """Open every trajectory folder in `root`, sorted by name; those that are not whole are listed as skipped."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is not a folder; it should hold one folder a trajectory")
+    trajectories, skipped = [], []
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+        if folder.name.endswith(_PARTIAL):
+            skipped.append(Skipped(folder, "it was never finished: its recorder was stopped; remove it"))
+        elif not folder.name.startswith("."):
+            try:
+                trajectories.append(read_trajectory(folder, period_s=period_s, check_frames=check_frames))
+            except (ValueError, OSError) as error:
+                skipped.append(Skipped(folder, str(error)))
+    return ReadReport(tuple(trajectories), tuple(skipped))
+
+
+@dataclass(frozen=True)
+class _Info:
+    place: str
+    has_poses: bool
+    times_s: list[float]
+
+
+def _write_files(trajectory: Trajectory, folder: Path) -> None:
+    write_frames(trajectory.frames, folder)
+    if trajectory.poses is not None:
+        # Copies, so that the pickle holds the two arrays and not the views' base.
+        content = {"position": trajectory.poses[:, :2].copy(), "yaw": trajectory.poses[:, 2].copy()}
+        (folder / "traj_data.pkl").write_bytes(pickle.dumps(content, protocol=4))
+    if trajectory.texts:
+        lines = [json.dumps({**asdict(text), "kind": text.kind.name}) for text in trajectory.texts]
+        (folder / "texts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    # JSON holds the shortest decimal that reads back as the same double, so times stay exact.
+    info = {
+        "format_version": FORMAT_VERSION,
+        "place": trajectory.place,
+        "has_poses": trajectory.poses is not None,
+        "times_s": trajectory.times_s.tolist(),
+    }
+    (folder / "info.json").write_text(json.dumps(info, allow_nan=False), encoding="utf-8")
+
+
+def _read_info(folder: Path) -> _Info | None:
+    path = folder / "info.json"
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_bytes())
+        version = content["format_version"]
+        info = _Info(content["place"], content["has_poses"], content["times_s"])
+        is_valid = isinstance(info.place, str) and isinstance(info.has_poses, bool)
+        is_valid &= all(isinstance(time_s, int | float) for time_s in info.times_s)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{path} is not a description of a trajectory: {type(error).__name__}: {error}"
+        ) from error
+    if version != FORMAT_VERSION or not is_valid:
+        raise ValueError(f"{path} is not of format version {FORMAT_VERSION}; it says {version!r}")
+    return info
+
+
+def _read_texts(folder: Path) -> tuple[FrameText, ...]:
+    path = folder / "texts.jsonl"
+    if not path.exists():
+        return ()
+    texts = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            fields = json.loads(line)
+            texts.append(FrameText(**{**fields, "kind": TextKind[fields["kind"]]}))
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"{path}, line {number}: not a text about a frame: {error}") from error
+    return tuple(texts)
+
+
+def _read_poses(folder: Path) -> Float64[np.ndarray, "frame 3"]:
+    path = folder / "traj_data.pkl"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing; it holds the positions and yaws of the recording")
+    content = load_pickle(path)
+    if not isinstance(content, dict) or not {"position", "yaw"} <= content.keys():
+        raise ValueError(f"{path} needs a dict with `position` and `yaw`; it holds {_describe(content)}")
+    try:
+        position = np.asarray(content["position"], dtype=np.float64)
+        yaw_rad = np.asarray(content["yaw"], dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: position and yaw must be arrays of numbers: {error}") from error
+    if yaw_rad.ndim == 2 and yaw_rad.shape[1] == 1:  # some sets hold a column
+        yaw_rad = yaw_rad[:, 0]
+    if position.ndim != 2 or position.shape[1] != 2 or yaw_rad.ndim != 1:
+        raise ValueError(
+            f"{path} needs position [frame, 2] and yaw [frame]; it holds {list(position.shape)} "
+            f"and {list(yaw_rad.shape)}"
+        )
+    if len(position) != len(yaw_rad):
+        raise ValueError(f"{path}: lengths disagree: {len(position)} positions, {len(yaw_rad)} yaws")
+    return np.column_stack([position, yaw_rad])
+
+
+def _describe(content: object) -> str:
+    return f"a dict with {sorted(map(str, content))}" if isinstance(content, dict) else type(content).__name__
+
+
+def _find_frames(folder: Path) -> FrameFiles:
+    """Return `0.jpg` to the highest number that is there, the missing ones included."""
+    numbers = [
+        int(path.stem) for path in folder.glob("*.jpg") if path.stem.isascii() and path.stem.isdecimal()
+    ]
+    if not numbers:
+        raise FileNotFoundError(f"{folder} has no frames; a trajectory is a folder with 0.jpg, 1.jpg, ...")
+    return FrameFiles(tuple(folder / f"{index}.jpg" for index in range(max(numbers) + 1)))
+
+
+def _check_frame_count(folder: Path, frames: FrameFiles, num_frames: int) -> None:
+    present = {entry.name for entry in os.scandir(folder) if entry.stat().st_size > 0}
+    missing = [index for index in range(num_frames) if f"{index}.jpg" not in present]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder} needs frames 0 to {num_frames - 1}; {len(missing)} are missing or empty, "
+            f"the first is {missing[0]}.jpg"
+        )
+    if len(frames) != num_frames:
+        raise ValueError(f"{folder}: lengths disagree: {len(frames)} frames, {num_frames} poses")
+
+
+def _check_name(name: str) -> None:
+    if not name or name.startswith(".") or len(name.encode()) > 200 or any(mark in name for mark in "/\\\0"):
+        raise ValueError(
+            f"a trajectory's name is the name of its folder: one visible path component, not {name!r}"
+        )
+
+
+def _check_numbers(name: str, what: str, numbers: np.ndarray, shape: tuple[int, ...]) -> None:
+    if numbers.shape != shape or numbers.dtype != np.float64:
+        raise ValueError(
+            f"trajectory {name!r}: {what} must be float64 {list(shape)} to agree with its frames; "
+            f"lengths disagree or the type does: {numbers.dtype} {list(numbers.shape)}"
+        )
+    if not np.isfinite(numbers).all():
+        first = int(np.argwhere(~np.isfinite(numbers))[0, 0])
+        raise ValueError(f"trajectory {name!r}: {what} must be finite; frame {first} is {numbers[first]}")
