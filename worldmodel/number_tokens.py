@@ -1,4 +1,4 @@
-"""NumberReader: what tokens say about numbers: which digit each one is, and the value of an action's number."""
+"""NumberReader: what tokens say about numbers: which digit each is, and the value of an action's number."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ PLACE_UNITS = 2
 """The digit that carries the point; 3, 4, 5 are tenths, hundredths, thousandths; 6 is all that is finer."""
 PLACE_FINEST = 6
 PLACE_LEADING = 7
-"""First digit of a number, without a point: the tens of an action; 8, 9 are the second, third; 10 all later."""
+"""First digit of a number, without a point: the tens in an action; 8, 9 are the second, third; 10 later."""
 PLACE_LAST_LEADING = 10
 NUM_PLACES = 11
 
@@ -91,7 +91,7 @@ class NumberReader:
 
 
 class OrdinaryActions:
-    """Encodes actions whose numbers have one digit before the point (50 characters, 22 tokens), all at once."""
+    """Encodes actions whose numbers have one digit before the point (50 characters, 22 tokens), at once."""
 
     _TEMPLATE = "action: dx=s0.000, dy=s0.000, dyaw=s0.000, dt=0.00"
 

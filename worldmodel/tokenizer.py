@@ -148,14 +148,14 @@ class TextTokenizer:
         merges = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
         for left, right in merges:
             first.setdefault(left + right, len(first))
-        # ignore_merges: a piece that is in the vocabulary is one token; so fields and pointed digits are found.
+        # ignore_merges: a piece that is in the vocabulary is one token, which fields and pointed digits need.
         tokenizer = Tokenizer(models.BPE(vocab=first, merges=merges, ignore_merges=True))
         tokenizer.pre_tokenizer = _pre_tokenizer(with_actions=True)
         return cls(tokenizer)
 
 
 def _pre_tokenizer(*, with_actions: bool) -> pre_tokenizers.PreTokenizer:
-    """Cut text into pieces that no token crosses; to learn merges, without the pieces that are tokens already."""
+    """Cut text into pieces that no token crosses; to learn merges, without those that are tokens already."""
     pieces = pre_tokenizers.Split(Regex(_PIECES), "isolated")
     as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     if with_actions:
