@@ -1,0 +1,81 @@
+"""Protocols: what planners need of a world model, a simulator and an expert, whoever provides them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Float64, UInt8
+from torch import Tensor
+
+Observation = Mapping[str, np.ndarray]
+"""What an agent sees: `image` and `goal`, each uint8[H, W, 3]."""
+
+Info = Mapping[str, Any]
+"""What an environment tells about the truth: poses, collisions, distances. Only experts may read it."""
+
+
+@runtime_checkable
+class WorldModel(Protocol):
+    """Imagines where actions written as text lead."""
+
+    def encode(self, frames: UInt8[Tensor, "batch height width 3"]) -> Float[Tensor, "batch token channel"]:
+        """Return the latents of frames."""
+        ...
+
+    def encode_context(self, frames: UInt8[Tensor, "problem frame height width 3"]) -> Any:
+        """Return what rollouts of each problem share, oldest frame first; opaque to planners."""
+        ...
+
+    def rollout(
+        self,
+        context: Any,
+        actions: Sequence[Sequence[Sequence[str]]],
+        *,
+        num_steps: int,
+        generator: torch.Generator,
+    ) -> Float[Tensor, "problem candidate step token channel"]:
+        """Imagine the frame after each action; texts are nested as problem, candidate, step.
+
+        `num_steps` are steps of the flow sampler. Candidates of a problem share their noise.
+        """
+        ...
+
+    def decode(self, latents: Float[Tensor, "batch token channel"]) -> UInt8[Tensor, "batch height width 3"]:
+        """Return frames to look at."""
+        ...
+
+
+@runtime_checkable
+class Drive(Protocol):
+    """What driving a candidate showed."""
+
+    @property
+    def frame(self) -> UInt8[np.ndarray, "height width 3"]:
+        """The view at the end."""
+        ...
+
+    @property
+    def poses(self) -> Float64[np.ndarray, "step 3"]:
+        """The absolute pose after each step [m, m, rad]."""
+        ...
+
+
+@runtime_checkable
+class Simulator(Protocol):
+    """The true world, which can be set to any pose and driven from there, walls included."""
+
+    def drive(
+        self, start_pose: Float64[np.ndarray, " 3"], displacements: Float64[np.ndarray, "step 3"]
+    ) -> Drive:
+        """Start at rest at a pose, try each displacement in turn, and show where that led."""
+        ...
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """Acts in one episode; made anew for the next."""
+
+    def act(self, observation: Observation, info: Info) -> Float32[np.ndarray, " 4"]:
+        """Return (dx [m], dy [m], dyaw [rad], stop); above 0.5 stops."""
+        ...
