@@ -1,0 +1,93 @@
+"""PlanningProblem: a start, what the robot saw, and a goal frame exactly the horizon ahead; NWM's open-loop task."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float64, UInt8
+
+from data_tools.trajectory import Trajectory, displacement_between, integrate, move
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanningProblem:
+    """One problem, cut from a trajectory that no model was trained on.
+
+    `true_poses` are the poses after each step of the recording [m, m, rad], in the world frame; the last is the
+    goal's. They are never shown to a planner that is no oracle.
+    """
+
+    problem_id: str
+    split: str
+    level: str
+    trajectory: str
+    frame: int
+    context: UInt8[np.ndarray, "frame height width 3"]
+    """Oldest first; the last is the view at the start."""
+    goal: UInt8[np.ndarray, "height width 3"]
+    start_pose: Float64[np.ndarray, " 3"]
+    true_poses: Float64[np.ndarray, "step 3"]
+    spacing_m: float
+
+    def true_displacements(self) -> Float64[np.ndarray, "step 3"]:
+        """Return the displacement of each step, in the robot frame of its start."""
+        before = np.concatenate([self.start_pose[None], self.true_poses[:-1]])
+        return displacement_between(before, self.true_poses)
+
+
+def cut_problems(
+    trajectory: Trajectory,
+    *,
+    split: str,
+    num_problems: int,
+    num_context: int,
+    horizon: int,
+    rng: np.random.Generator,
+) -> list[PlanningProblem]:
+    """Cut problems at distinct random frames of a trajectory.
+
+    Nothing is filtered: a robot that stands, or that faces a bare wall, is part of the task.
+
+    Args:
+        trajectory: A recording with poses.
+        split: Name of the split it belongs to.
+        num_problems: How many to cut.
+        num_context: Frames that the planner sees, the start's included.
+        horizon: Steps from the start to the goal.
+        rng: Random stream; consumed.
+
+    Returns:
+        Problems in the order of their frames.
+    """
+    if trajectory.poses is None:
+        raise ValueError(f"{trajectory.name} has no poses; planning problems need them to know the truth")
+    first, last = num_context - 1, trajectory.num_frames - 1 - horizon
+    if last - first + 1 < num_problems:
+        raise ValueError(
+            f"{trajectory.name} has {trajectory.num_frames} frames; {num_problems} problems with {num_context} of "
+            f"context and a goal {horizon} steps ahead need {num_context + horizon + num_problems - 1}. "
+            "Record longer trajectories."
+        )
+    frames = sorted(rng.choice(np.arange(first, last + 1), size=num_problems, replace=False).tolist())
+    return [
+        PlanningProblem(
+            problem_id=f"{trajectory.name}/{frame}",
+            split=split,
+            level=trajectory.place,
+            trajectory=trajectory.name,
+            frame=frame,
+            context=np.stack([trajectory.frames[index] for index in range(frame - first, frame + 1)]),
+            goal=trajectory.frames[frame + horizon],
+            start_pose=trajectory.poses[frame],
+            true_poses=trajectory.poses[frame + 1 : frame + horizon + 1],
+            spacing_m=trajectory.spacing_m,
+        )
+        for frame in frames
+    ]
+
+
+def path_from(
+    start_pose: Float[np.ndarray, " 3"], displacements: Float[np.ndarray, "*batch step 3"]
+) -> Float[np.ndarray, "*batch step 3"]:
+    """Return the pose after each step in the world frame [m, m, rad], if nothing is in the way."""
+    relative = integrate(displacements)
+    return move(np.broadcast_to(start_pose, relative.shape), relative)

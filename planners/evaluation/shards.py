@@ -1,0 +1,165 @@
+"""Shards: a fixed cut of an evaluation into tasks, run in parallel on Ray, resumable, independent of the workers.
+
+A shard's rows depend on the shard alone: it is computed with one torch thread, its seeds come from the names of
+its problems, and who computes it when changes nothing. Its file appears whole or not at all, so a stopped run
+skips what it has; a killed worker's shard is computed again by Ray.
+"""
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from planners.evaluation.records import from_table, to_table
+
+Task = TypeVar("Task")
+Row = TypeVar("Row")
+OnProgress = Callable[[int, int], None]
+"""Called with the number of shards done and of all shards."""
+
+CONFIG_HASH = b"config_hash"
+NUM_RETRIES = 3
+OBJECT_STORE_BYTES = 128 * 2**20  # rows are small; Ray's default takes a third of the memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardStore:
+    """The folder that holds the finished shards of one configuration."""
+
+    folder: Path
+    config_hash: str
+
+    def path(self, name: str) -> Path:
+        """Return the file of a shard; another configuration has other files."""
+        return self.folder / f"{name}-{self.config_hash[:12]}.parquet"
+
+    def write(self, name: str, rows: Sequence[object], row_type: type) -> None:
+        """Write a shard so that its file is whole or absent, also on a full disk."""
+        path = self.path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table = to_table(rows, row_type).replace_schema_metadata({CONFIG_HASH: self.config_hash.encode()})
+        write_atomically(table, path)
+
+    def read(self, name: str, row_type: type[Row]) -> list[Row] | None:
+        """Return a finished shard's rows; None if it is absent, damaged or of another configuration."""
+        path = self.path(name)
+        if not path.is_file():
+            return None
+        try:
+            table = pq.read_table(path)
+            metadata = table.schema.metadata or {}
+            return (
+                from_table(table, row_type) if metadata.get(CONFIG_HASH) == self.config_hash.encode() else None
+            )
+        except (pa.ArrowException, OSError, ValueError):
+            return None
+
+
+def write_atomically(table: pa.Table, path: Path) -> None:
+    """Write a Parquet file by way of a temporary neighbour, which is removed if writing fails."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            pq.write_table(table, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def run_shards(
+    work: Callable[[Task], Sequence[Row]],
+    tasks: Mapping[str, Task],
+    *,
+    row_type: type[Row],
+    store: ShardStore,
+    num_workers: int,
+    on_progress: OnProgress | None = None,
+) -> list[Row]:
+    """Return the rows of all tasks in the order of `tasks`, computing those that the store lacks.
+
+    `work` must be importable by name and should turn the failure of one problem into a row; an exception that
+    leaves it stops the run after its error is raised here, and finished shards stay. With no workers the tasks
+    run in this process and Ray is not imported.
+    """
+    report = on_progress or (lambda done, total: None)
+    rows = {name: store.read(name, row_type) for name in tasks}
+    missing = {name: task for name, task in tasks.items() if rows[name] is None}
+    report(len(tasks) - len(missing), len(tasks))
+    runner = _run_here(work, missing) if num_workers == 0 else _run_on_ray(work, missing, num_workers)
+    with contextlib.closing(runner):
+        for num_done, (name, shard_rows) in enumerate(runner, start=len(tasks) - len(missing) + 1):
+            store.write(name, shard_rows, row_type)
+            rows[name] = list(shard_rows)
+            report(num_done, len(tasks))
+    return [row for name in tasks for row in rows[name] or ()]
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one torch thread: sums split over threads round differently."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _run_task(work: Callable[[Task], Sequence[Row]], task: Task) -> Sequence[Row]:
+    with one_thread():
+        return work(task)
+
+
+def _run_here(
+    work: Callable[[Task], Sequence[Row]], tasks: Mapping[str, Task]
+) -> Generator[tuple[str, Sequence[Row]], None, None]:
+    for name, task in tasks.items():
+        yield name, _run_task(work, task)
+
+
+def _run_on_ray(
+    work: Callable[[Task], Sequence[Row]], tasks: Mapping[str, Task], num_workers: int
+) -> Generator[tuple[str, Sequence[Row]], None, None]:
+    if not tasks:
+        return
+    with _ray(num_workers) as ray:
+        remote = ray.remote(num_cpus=1, max_retries=NUM_RETRIES)(_run_task)
+        pending = {remote.remote(work, task): name for name, task in tasks.items()}
+        while pending:
+            ready, _ = ray.wait(list(pending), num_returns=1)
+            for reference in ready:
+                yield pending.pop(reference), ray.get(reference)
+
+
+@contextlib.contextmanager
+def _ray(num_workers: int) -> Iterator[Any]:
+    """Start a local Ray that is quiet, stays on this machine and reports nothing to anybody."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's own deprecations are not our user's concern
+        import ray
+
+        ray.init(
+            num_cpus=num_workers,
+            num_gpus=0,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _node_ip_address="127.0.0.1",
+        )
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
