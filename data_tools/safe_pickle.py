@@ -92,13 +92,9 @@ class _Dtype:
     def __setstate__(self, state: tuple[object, ...]) -> None:
         if any(part is not None for part in state[2:5]):
             raise _Refused("it holds an array with fields")
-        match state[1]:
-            case "<" | ">" | "=" as order:
-                self.dtype = self.dtype.newbyteorder(order)
-            case "|":
-                pass
-            case other:
-                raise _Refused(f"it holds an array of byte order {other!r}")
+        if state[1] not in ("<", ">", "=", "|"):
+            raise _Refused(f"it holds an array of byte order {state[1]!r}")
+        self.dtype = np.dtype(f"{state[1]}{self.dtype.str[1:]}")
 
 
 class _Array:

@@ -3,7 +3,7 @@
 The folder is the one of Navigation World Models, with two files of ours beside it:
 
     <root>/<name>/0.jpg 1.jpg ...   frames
-                  traj_data.pkl     position [frame, 2] (m), yaw [frame] (rad), float64; absent for plain video
+                  traj_data.pkl     position [frame, 2] (m), yaw [frame] (rad), float64; plain video has none
                   info.json         place, times (s); absent in folders that others wrote
                   texts.jsonl       captions, questions and instructions, one a line; absent if there are none
 """
@@ -158,8 +158,8 @@ def write_trajectory(trajectory: Trajectory, root: Path) -> Path:
     """Write a trajectory to `<root>/<name>` and return that folder.
 
     The folder appears whole or not at all: it is written beside its place under a hidden name, and renamed.
-    Frames that come from JPEG files are copied byte for byte, others encoded at quality 95; poses and times are
-    exact. FileExistsError if the name is taken.
+    Frames that come from JPEG files are copied byte for byte, others encoded at quality 95; poses and times
+    are exact. FileExistsError if the name is taken.
     """
     folder = root / trajectory.name
     if folder.exists():
@@ -187,40 +187,42 @@ def read_trajectory(
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder; a trajectory is a folder with 0.jpg, 1.jpg, ...")
-    frames = _find_frames(folder)
     info = _read_info(folder)
     poses = None if info is not None and not info.has_poses else _read_poses(folder)
-    num_frames = len(frames) if poses is None else len(poses)
-    if info is not None and len(info.times_s) != num_frames:
-        raise ValueError(
-            f"{folder}: info.json has {len(info.times_s)} times, traj_data.pkl {num_frames} poses"
-        )
-    _check_frame_count(folder, frames, num_frames)
+    if info is None:
+        assert poses is not None
+        times_s = np.arange(len(poses)) * period_s
+    else:
+        times_s = np.array(info.times_s, dtype=np.float64)
+    if poses is not None and len(poses) != len(times_s):
+        raise ValueError(f"{folder}: lengths disagree: {len(times_s)} times, {len(poses)} poses")
+    frames = _find_frames(folder, num_frames=len(times_s))
+    texts = _read_texts(folder)
+    if info is not None and len(texts) != info.num_texts:
+        raise ValueError(f"{folder}: info.json counts {info.num_texts} texts, texts.jsonl has {len(texts)}")
     if check_frames:
         for path in frames.paths:
             read_frame(path)
     return Trajectory(
-        name=folder.name,
+        name=folder.absolute().name,
         place=folder.resolve().parent.name if info is None else info.place,
         frames=frames,
         poses=poses,
-        times_s=np.arange(num_frames) * period_s
-        if info is None
-        else np.array(info.times_s, dtype=np.float64),
-        texts=_read_texts(folder),
+        times_s=times_s,
+        texts=texts,
     )
 
 
 def read_trajectories(
     root: Path, *, period_s: float = NWM_PERIOD_S, check_frames: bool = False
 ) -> ReadReport:
-    """Open every trajectory folder in `root`, sorted by name; those that are not whole are listed as skipped."""
+    """Open every trajectory folder in `root`, sorted by name; the rest is listed as skipped, with reasons."""
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder; it should hold one folder a trajectory")
     trajectories, skipped = [], []
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
         if folder.name.endswith(_PARTIAL):
-            skipped.append(Skipped(folder, "it was never finished: its recorder was stopped; remove it"))
+            skipped.append(Skipped(folder, "unfinished: still being written, or its recorder was stopped"))
         elif not folder.name.startswith("."):
             try:
                 trajectories.append(read_trajectory(folder, period_s=period_s, check_frames=check_frames))
@@ -234,6 +236,7 @@ class _Info:
     place: str
     has_poses: bool
     times_s: list[float]
+    num_texts: int
 
 
 def _write_files(trajectory: Trajectory, folder: Path) -> None:
@@ -251,6 +254,7 @@ def _write_files(trajectory: Trajectory, folder: Path) -> None:
         "place": trajectory.place,
         "has_poses": trajectory.poses is not None,
         "times_s": trajectory.times_s.tolist(),
+        "num_texts": len(trajectory.texts),
     }
     (folder / "info.json").write_text(json.dumps(info, allow_nan=False), encoding="utf-8")
 
@@ -262,7 +266,7 @@ def _read_info(folder: Path) -> _Info | None:
     try:
         content = json.loads(path.read_bytes())
         version = content["format_version"]
-        info = _Info(content["place"], content["has_poses"], content["times_s"])
+        info = _Info(content["place"], content["has_poses"], content["times_s"], content["num_texts"])
         is_valid = isinstance(info.place, str) and isinstance(info.has_poses, bool)
         is_valid &= all(isinstance(time_s, int | float) for time_s in info.times_s)
     except (ValueError, TypeError, KeyError) as error:
@@ -279,7 +283,7 @@ def _read_texts(folder: Path) -> tuple[FrameText, ...]:
     if not path.exists():
         return ()
     texts = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").rstrip("\n").split("\n"), start=1):
         try:
             fields = json.loads(line)
             texts.append(FrameText(**{**fields, "kind": TextKind[fields["kind"]]}))
@@ -316,26 +320,21 @@ def _describe(content: object) -> str:
     return f"a dict with {sorted(map(str, content))}" if isinstance(content, dict) else type(content).__name__
 
 
-def _find_frames(folder: Path) -> FrameFiles:
-    """Return `0.jpg` to the highest number that is there, the missing ones included."""
-    numbers = [
-        int(path.stem) for path in folder.glob("*.jpg") if path.stem.isascii() and path.stem.isdecimal()
-    ]
-    if not numbers:
-        raise FileNotFoundError(f"{folder} has no frames; a trajectory is a folder with 0.jpg, 1.jpg, ...")
-    return FrameFiles(tuple(folder / f"{index}.jpg" for index in range(max(numbers) + 1)))
-
-
-def _check_frame_count(folder: Path, frames: FrameFiles, num_frames: int) -> None:
-    present = {entry.name for entry in os.scandir(folder) if entry.stat().st_size > 0}
+def _find_frames(folder: Path, *, num_frames: int) -> FrameFiles:
+    """Return `0.jpg` to `<num_frames - 1>.jpg`, all of them there and not empty, and none beyond."""
+    present = {entry.name for entry in os.scandir(folder) if entry.is_file() and entry.stat().st_size > 0}
     missing = [index for index in range(num_frames) if f"{index}.jpg" not in present]
-    if missing:
+    if missing or num_frames == 0:
         raise FileNotFoundError(
-            f"{folder} needs frames 0 to {num_frames - 1}; {len(missing)} are missing or empty, "
-            f"the first is {missing[0]}.jpg"
+            f"{folder} needs frames 0.jpg to {num_frames - 1}.jpg; {len(missing)} are missing or empty, "
+            f"the first is {missing[0] if missing else 0}.jpg"
         )
-    if len(frames) != num_frames:
-        raise ValueError(f"{folder}: lengths disagree: {len(frames)} frames, {num_frames} poses")
+    extra = sum(name.endswith(".jpg") and name[:-4].isdecimal() for name in present) - num_frames
+    if extra > 0:
+        raise ValueError(
+            f"{folder}: lengths disagree: {num_frames + extra} frames, {num_frames} poses or times"
+        )
+    return FrameFiles(tuple(folder / f"{index}.jpg" for index in range(num_frames)))
 
 
 def _check_name(name: str) -> None:
