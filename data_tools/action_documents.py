@@ -16,8 +16,8 @@ from data_tools.trajectory import FrameText, TextKind, Trajectory
 class ForwardBuilder:
     """Context frames, then branches of action text and the frame that it leads to.
 
-    An action is the displacement from the last context frame to the branch's frame, walls and all, and the time
-    between them. Most branches are jumps over distinct horizons; the others go on from their own frame.
+    An action is the displacement from the last context frame to the branch's frame, walls and all, and the
+    time between them. Most branches are jumps over distinct horizons; some go on from their own frame.
     """
 
     def __init__(self, trajectories: Sequence[Trajectory], config: DocumentConfig) -> None:
@@ -81,9 +81,9 @@ class InverseBuilder:
 
 
 class InstructedBuilder:
-    """Context frames, then branches of a command in plain language, the action text that obeys it, and the frame.
+    """Context frames, then branches of a command in plain language, the action text it means, and the frame.
 
-    Commands that begin at one frame are the branches of one document. The command is given; the action is learned.
+    Commands that begin at one frame are the branches of one document. The command is given.
     """
 
     def __init__(self, trajectories: Sequence[Trajectory], config: DocumentConfig, *, held_out: bool) -> None:
@@ -146,7 +146,7 @@ def horizon_weights(config: DocumentConfig, *, lowest: int) -> Float64[np.ndarra
 def _draw_horizons(
     count: int, longest: int, config: DocumentConfig, *, lowest: int, rng: np.random.Generator
 ) -> Int64[np.ndarray, " branch"]:
-    """Draw distinct horizons up to `longest` by weight, in random order; fewer than `count` if there are fewer."""
+    """Draw distinct horizons up to `longest` by weight, in random order; fewer than `count` if need be."""
     weights = horizon_weights(config, lowest=lowest)
     # The earliest of exponential waiting times are a weighted draw without replacement.
     waits = rng.standard_exponential(len(weights)) / weights
@@ -169,7 +169,7 @@ def _branch_lengths(num_targets: int, chain_share: float, *, rng: np.random.Gene
 def _continue(
     frame: int, length: int, last_frame: int, longest_step: int, *, rng: np.random.Generator
 ) -> list[int]:
-    """Return the frames of a branch: `frame`, then steps of 1 to `longest_step` frames while there are any."""
+    """Return the frames of a branch: `frame`, then steps of 1 to `longest_step` while there are frames."""
     path = [frame]
     while len(path) < length and path[-1] < last_frame:
         path.append(path[-1] + int(rng.integers(1, min(longest_step, last_frame - path[-1]) + 1)))

@@ -11,8 +11,8 @@ from data_tools.trajectory import Trajectory
 class Anchors:
     """All frames that have `room` frames after them, equally likely.
 
-    A trajectory of at least two frames that is too short for that gives its first frame only. Without `needs_poses`,
-    trajectories without poses count as well.
+    A trajectory of at least two frames that is too short for that gives its first frame only. Without
+    `needs_poses`, trajectories without poses count as well.
     """
 
     def __init__(self, trajectories: Sequence[Trajectory], *, room: int, needs_poses: bool) -> None:

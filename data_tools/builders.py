@@ -1,4 +1,4 @@
-"""Builder: makes documents of one kind; a document depends on the builder and on the random stream given to it.
+"""Builder: makes documents of one kind, each a function of the data and of the random stream it gets.
 
 Builders read poses, times and texts, never frames.
 """
@@ -36,22 +36,29 @@ def make_builders(
 
     `held_out` chooses the wordings kept from training instead of all others: only evaluation sets it.
     """
+    return {kind: _make(kind, trajectories, texts, config, held_out) for kind in kinds}
 
-    def make(kind: Kind) -> Builder:
-        match kind:
-            case Kind.forward:
-                return ForwardBuilder(trajectories, config)
-            case Kind.inverse:
-                return InverseBuilder(trajectories, config)
-            case Kind.instructed:
-                return InstructedBuilder(trajectories, config, held_out=held_out)
-            case Kind.caption:
-                return CaptionBuilder(trajectories, config, held_out=held_out)
-            case Kind.question:
-                return QuestionBuilder(trajectories, config, held_out=held_out)
-            case Kind.video:
-                return VideoBuilder(trajectories, config)
-            case Kind.text:
-                return TextBuilder(texts, config)
 
-    return {kind: make(kind) for kind in kinds}
+def _make(
+    kind: Kind,
+    trajectories: Sequence[Trajectory],
+    texts: Sequence[str],
+    config: DocumentConfig,
+    held_out: bool,
+) -> Builder:
+    match kind:
+        case Kind.forward:
+            builder = ForwardBuilder(trajectories, config)
+        case Kind.inverse:
+            builder = InverseBuilder(trajectories, config)
+        case Kind.instructed:
+            builder = InstructedBuilder(trajectories, config, held_out=held_out)
+        case Kind.caption:
+            builder = CaptionBuilder(trajectories, config, held_out=held_out)
+        case Kind.question:
+            builder = QuestionBuilder(trajectories, config, held_out=held_out)
+        case Kind.video:
+            builder = VideoBuilder(trajectories, config)
+        case Kind.text:
+            builder = TextBuilder(texts, config)
+    return builder

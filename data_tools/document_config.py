@@ -10,7 +10,7 @@ class DocumentConfig:
     max_context: int = 4
     """Most frames of context; their number is uniform from 1 to this."""
     num_targets: int = 12
-    """Frames in the branches of a forward document with full context; a shorter context leaves room for more."""
+    """Frames in the branches of a forward document with full context; a shorter one leaves room for more."""
     max_horizon: int = 16
     """Longest jump [frames]."""
     near_horizon: int = 8
@@ -22,7 +22,7 @@ class DocumentConfig:
     action_weight: float = 0.1
     """Language-loss weight of action text in forward documents."""
     num_goals: int = 4
-    """Goals of an inverse document and commands of an instructed one, each a branch (fewer if there are fewer)."""
+    """Most goals of an inverse document and most commands of an instructed one, each a branch."""
     max_video_frames: int = 16
     video_strides: list[int] = field(default_factory=lambda: [1, 2, 4])
     """Steps between frames of a video document, equally likely."""
@@ -39,8 +39,8 @@ class DocumentConfig:
             raise ValueError(f"near_horizon must be in [0, max_horizon]; got {self.near_horizon}")
         if self.num_targets + self.max_context > self.max_horizon + 2:
             raise ValueError(
-                f"branches have distinct horizons 0..{self.max_horizon}, so num_targets + max_context - 1 must be "
-                f"at most {self.max_horizon + 1}; got {self.num_targets + self.max_context - 1}"
+                f"branches have distinct horizons 0..{self.max_horizon}, so num_targets + max_context - 1 "
+                f"must be at most {self.max_horizon + 1}; got {self.num_targets + self.max_context - 1}"
             )
         if not (0 <= self.chain_share <= 1 and 0 <= self.condition_dropout <= 1 and self.action_weight >= 0):
             raise ValueError(f"shares must be in [0, 1] and the weight not negative; got {self}")

@@ -12,8 +12,8 @@ from data_tools.trajectory import FrameText, TextKind, Trajectory
 class CaptionBuilder:
     """A frame and its caption, or a caption and its frame, equally often.
 
-    The second is what is learned: the caption of a given frame, the frame of a given caption. A share of the frames
-    lose their caption, for guidance.
+    The second is what is learned: the caption of a given frame, the frame of a given caption. A share of the
+    frames to learn lose their caption, for guidance.
     """
 
     def __init__(self, trajectories: Sequence[Trajectory], config: DocumentConfig, *, held_out: bool) -> None:
@@ -46,7 +46,7 @@ class QuestionBuilder:
 
 
 class VideoBuilder:
-    """Frames at an even stride, each learned from those before it. Trajectories without poses count as well."""
+    """Frames at an even stride, each learned from those before it; trajectories without poses count too."""
 
     def __init__(self, trajectories: Sequence[Trajectory], config: DocumentConfig) -> None:
         self._config = config
@@ -69,7 +69,7 @@ class VideoBuilder:
 
 
 class TextBuilder:
-    """A piece of plain text that begins and ends between words, each character of the corpus equally likely."""
+    """A piece of plain text that begins and ends between words; every part of the corpus is as likely."""
 
     def __init__(self, texts: Sequence[str], config: DocumentConfig) -> None:
         self._texts = [text for text in texts if text.strip()]

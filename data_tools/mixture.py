@@ -1,4 +1,4 @@
-"""Mixture: an endless stream of documents of several kinds, weighted by tokens; seeded, resumable, sharded."""
+"""Mixture: an endless stream of documents of all kinds, weighted by tokens; seeded, resumable, sharded."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from data_tools.randomness import numpy_generator_for
 class MixtureConfig:
     """Shares of tokens, in any unit; the defaults are those of nano.
 
-    Action documents are forward, inverse and instructed ones, image-text documents captions and questions; what their
-    kinds get is a share of that.
+    Action documents are forward, inverse and instructed ones, image-text documents captions and questions;
+    the weights of those kinds share out what their group gets.
     """
 
     text: float = 10.0
@@ -59,7 +59,7 @@ PAPER_MIXTURE = MixtureConfig(text=50.0, image_text=22.5, video=25.0, action=2.5
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """Which of `num_shards` disjoint parts of the stream this is: one for each rank and each worker of a rank."""
+    """Which of `num_shards` disjoint parts of the stream this is: one for each worker of each rank."""
 
     index: int = 0
     num_shards: int = 1
@@ -79,9 +79,9 @@ class Shard:
 class Mixture:
     """An iterator of documents that never ends.
 
-    Document i of a kind is a pure function of (seed, kind, i); shard s of n holds i = s, s + n, s + 2n, ... The next
-    kind is the one that is furthest behind its share of the tokens given so far, so nothing is drawn for it and the
-    shares are met as closely as the length of a document allows. `count_tokens` says how many tokens a document has.
+    Document i of a kind is a pure function of (seed, kind, i); shard s of n holds i = s, s + n, s + 2n, ...
+    The next kind is the one that is furthest behind its share of the tokens given so far: nothing is drawn for
+    it, and the shares are met as closely as the lengths of documents allow. `count_tokens` gives that length.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""TextSource: public plain text with its origin, licence and hash; `python -m data_tools.text_sources out=FOLDER`.
+"""TextSource: public text with origin, licence and hash; `python -m data_tools.text_sources out=FOLDER`.
 
-The command downloads every source into a folder, or copies it `from_folder=...` that holds the same file names, and
-keeps a file only if its hash is right. Files that are there already are checked, not fetched again.
+The command downloads every source into a folder, or copies it with `from_folder=...` from one that holds
+files of the same names, and keeps a file only if its hash is right. A file that is there is only checked.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from data_tools.config import schema, to_object
@@ -133,8 +133,8 @@ SOURCES = (
 def fetch(source: TextSource, folder: Path, *, from_folder: Path | None = None) -> Path:
     """Put a source's file into a folder, whole and with the right hash, or raise.
 
-    FileNotFoundError if `from_folder` lacks it, ConnectionError if it cannot be downloaded, ValueError if the bytes
-    are others; nothing is left behind then.
+    FileNotFoundError if `from_folder` lacks it, ConnectionError if it cannot be downloaded, ValueError if the
+    bytes are others; nothing is left behind then.
     """
     target = folder / source.file_name
     if target.is_file():
@@ -165,8 +165,8 @@ def check_bytes(source: TextSource, content: bytes, origin: str) -> None:
     found = hashlib.sha256(content).hexdigest()
     if found != source.sha256:
         raise ValueError(
-            f"{origin} is not {source.name}: needed {source.num_bytes} bytes with sha256 {source.sha256}, got "
-            f"{len(content)} bytes with {found}; remove it and fetch again"
+            f"{origin} is not {source.name}: needed {source.num_bytes} bytes with sha256 {source.sha256}, "
+            f"got {len(content)} bytes with {found}; remove it and fetch again"
         )
 
 
@@ -221,7 +221,8 @@ def _download(source: TextSource) -> bytes:
             return response.read(source.num_bytes + 1)
     except OSError as error:
         raise ConnectionError(
-            f"cannot download {source.name} from {source.url}: {error}; offline, copy it with from_folder=FOLDER"
+            f"cannot download {source.name} from {source.url}: {error}; "
+            "offline, copy it with from_folder=FOLDER"
         ) from error
 
 
@@ -239,6 +240,7 @@ def main(arguments: list[str]) -> None:
     """Fetch every source into a folder and print what came from where."""
     try:
         node = OmegaConf.merge(schema(FetchConfig), OmegaConf.from_cli(arguments))
+        assert isinstance(node, DictConfig)
         config = to_object(node, FetchConfig)
     except OmegaConfBaseException as error:
         usage = "usage: python -m data_tools.text_sources out=FOLDER [from_folder=FOLDER]"
