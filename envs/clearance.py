@@ -1,9 +1,9 @@
 """Clearance: where a player's box fits into a level, and the floor and ceiling it meets there.
 
-The rule is Doom's own (`P_CheckPosition`): the player is an axis-aligned box, 32 x 32 map units wide. A place is
-out of bounds if the box touches a blocking line; otherwise the player stands on the *highest* floor of all sectors
-that the box touches, under the *lowest* ceiling. So height is a function of place, and a ledge is left
-only when the whole box has left it.
+The rule is Doom's own (`P_CheckPosition`): the player is an axis-aligned box, 32 x 32 map units wide. A place
+is out of bounds if the box touches a blocking line; otherwise the player stands on the *highest* floor of all
+sectors that the box touches, under the *lowest* ceiling. So height is a function of place, and a ledge is
+left only when the whole box has left it.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,8 @@ HEAD_ROOM_M = 56 / UNITS_PER_M
 class Sector:
     """A part of the level with one floor and one ceiling height [m].
 
-    `lines` are its edges (x1, y1, x2, y2) [m]; an edge between two sectors stands in both.
+    `lines` are its edges (x1, y1, x2, y2) [m], those with the sector on exactly one side; an edge between two
+    sectors stands in both.
     """
 
     floor_m: float
@@ -53,7 +54,9 @@ class Clearance:
         column_row = np.rint((points_m - self.origin_m) / self.resolution_m).astype(np.int64)
         return np.clip(column_row[..., ::-1], 0, np.array(self.is_free.shape) - 1)
 
-    def admits(self, starts: Int[np.ndarray, "*batch 2"], ends: Int[np.ndarray, "*batch 2"]) -> np.ndarray:
+    def admits(
+        self, starts: Int[np.ndarray, "*batch 2"], ends: Int[np.ndarray, "*batch 2"]
+    ) -> Bool[np.ndarray, " *batch"]:
         """Return whether the player can move between neighbouring cells; True means yes.
 
         A step up of at most 0.75 m and head room of 1.75 m are needed; a drop may be of any height,
@@ -63,7 +66,7 @@ class Clearance:
         end_row, end_column = ends[..., 0], ends[..., 1]
         start_floor, end_floor = self.floor_m[start_row, start_column], self.floor_m[end_row, end_column]
         head_room = self.ceiling_m[end_row, end_column] - np.maximum(start_floor, end_floor)
-        return (
+        return np.asarray(
             self.is_free[start_row, start_column]
             & self.is_free[end_row, end_column]
             & (end_floor - start_floor <= STEP_UP_M + 1e-6)
@@ -72,13 +75,13 @@ class Clearance:
 
     def sees(
         self, starts_m: Float[np.ndarray, "*batch 2"], ends_m: Float[np.ndarray, "*batch 2"]
-    ) -> np.ndarray:
+    ) -> Bool[np.ndarray, " *batch"]:
         """Return whether the player can walk straight from each start to its end; True means yes."""
         length_m = float(np.max(np.linalg.norm(ends_m - starts_m, axis=-1), initial=0.0))
         num_samples = int(np.ceil(length_m / (0.5 * self.resolution_m))) + 2
         shares = np.linspace(0, 1, num_samples)[:, None]
         cells = self.cells(starts_m[..., None, :] + shares * (ends_m - starts_m)[..., None, :])
-        return self.admits(cells[..., :-1, :], cells[..., 1:, :]).all(axis=-1)
+        return np.asarray(self.admits(cells[..., :-1, :], cells[..., 1:, :]).all(axis=-1))
 
 
 def measure_clearance(
@@ -140,7 +143,7 @@ class _Grid:
     shape: tuple[int, int]
 
     def touched(self, line: np.ndarray, reach_m: float) -> tuple[tuple[slice, slice], np.ndarray]:
-        """Return a window of the grid and, in it, the cells whose box of half-width `reach_m` touches a line."""
+        """Return a window of the grid, and where in it a box of half-width `reach_m` touches a line."""
         x1, y1, x2, y2 = line.tolist()
         columns = self._span(min(x1, x2) - reach_m, max(x1, x2) + reach_m, axis=0)
         rows = self._span(min(y1, y2) - reach_m, max(y1, y2) + reach_m, axis=1)

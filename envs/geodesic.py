@@ -1,16 +1,16 @@
 """Geodesic: walkable space of a level, and shortest paths in it.
 
-What is walkable: every place where the player's box (0.5 m half-width and a margin) touches no blocking line and has
-1.75 m of head room. Between neighbouring places one may step up at most 0.75 m and drop any height, so
-the graph is directed. Heights are those of the moment the level was read: a closed door (its ceiling on its
-floor) and a raised lift are obstacles, and nothing is assumed to open or move.
+What is walkable: every place where the player's box (0.5 m half-width and a margin) touches no blocking line
+and has 1.75 m of head room. Between neighbouring places one may step up at most 0.75 m and drop any height,
+so the graph is directed. Heights are those of the sectors given: a closed door (ceiling on its floor) and a
+raised lift are obstacles, nothing is assumed to open or move, and no line to teleport.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, dijkstra
 
@@ -19,9 +19,9 @@ from envs.clearance import Clearance, Sector, measure_clearance
 __all__ = ["DistanceField", "Sector", "WalkableMap"]
 
 _MOVES = [(0, 1), (1, 0), (1, 1), (1, -1), (1, 2), (2, 1), (1, -2), (2, -1)]
-"""Half of the 16 moves (rows, columns): straight, diagonal, knight's. Lengths on it are at most 2.8% too long."""
+"""Half of the 16 moves (rows, columns): straight, diagonal, knight's. Lengths are at most 2.8% too long."""
 _MAX_LEG = 64
-"""Nodes of a path that are tried for one straight leg; without it, smoothing is quadratic in the path's length."""
+"""Nodes of a path that are tried for one straight leg; without it, smoothing is quadratic in the length."""
 _NO_LINES = np.zeros((0, 4))
 _NO_OBSTACLES = np.zeros((0, 3))
 
@@ -85,10 +85,10 @@ class WalkableMap:
         """Area of the largest region in which every place can be reached from every other [m^2]."""
         return float(np.count_nonzero(self.component == self.largest_component)) * self.spacing_m**2
 
-    def is_walkable(self, points_m: Float[np.ndarray, "*batch 2"]) -> np.ndarray:
+    def is_walkable(self, points_m: Float[np.ndarray, "*batch 2"]) -> Bool[np.ndarray, " *batch"]:
         """Return whether a player (with the map's margin) can stand at each point."""
         cells = self.clearance.cells(points_m)
-        return self.clearance.is_free[cells[..., 0], cells[..., 1]]
+        return np.asarray(self.clearance.is_free[cells[..., 0], cells[..., 1]])
 
     def sample(
         self, *, rng: np.random.Generator, near_m: Float[np.ndarray, " 2"] | None = None
@@ -214,8 +214,7 @@ class DistanceField:
     def path(self, point_m: Float[np.ndarray, " 2"]) -> Float64[np.ndarray, "point 2"]:
         """Return the corners of a shortest path from a point to the goal, both included [m].
 
-        Raises:
-            ValueError: If the goal cannot be reached from the point.
+        It is a ValueError if the goal cannot be reached from the point.
         """
         corners = [point_m.astype(np.float64)]
         chain_m = self._chain(point_m, max_length_m=np.inf)
@@ -252,7 +251,7 @@ class DistanceField:
         return np.concatenate([places_m, end_m[None]])
 
     def _farthest_seen(self, point_m: np.ndarray, chain_m: np.ndarray) -> int:
-        """Return the index of the last point of the chain before the first that cannot be walked to straight."""
+        """Return the index of the last point of the chain before the first that hides behind something."""
         chain_m = chain_m[:_MAX_LEG]
         seen = self.walkable.clearance.sees(np.broadcast_to(point_m, chain_m.shape).astype(float), chain_m)
         hidden = np.flatnonzero(~seen)
@@ -264,5 +263,5 @@ class DistanceField:
 
 
 def _only_nearest(nodes: np.ndarray, distances_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    nearest = distances_m.argmin()[None]
-    return nodes[nearest], distances_m[nearest]
+    nearest = int(distances_m.argmin())
+    return nodes[nearest : nearest + 1], distances_m[nearest : nearest + 1]
