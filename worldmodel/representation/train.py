@@ -1,0 +1,241 @@
+"""Training of the representation: encoder by masked completion, then latent statistics, then the decoder.
+
+Usage: python -m worldmodel.representation.train data=[recordings/train] held_out=[recordings/val]
+out=outputs/nano
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from pathlib import Path
+
+import hydra
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int64, UInt8
+from omegaconf import MISSING, DictConfig
+from rich.console import Console
+from torch import Tensor, nn
+
+from data_tools.config import store, to_dict, to_object
+from data_tools.randomness import generator_for
+from data_tools.trajectory import Trajectory, read_trajectories
+from worldmodel.representation.cache import FrameCache
+from worldmodel.representation.masked import MaskedCompletion, MaskedConfig
+from worldmodel.representation.masters import MasterWeights
+from worldmodel.representation.quality import current_commit, measure
+from worldmodel.representation.rae import RaeConfig, RaeRepresentation, encoder_of, with_statistics
+from worldmodel.representation.stage import BETAS, StageConfig, run_stage
+
+STATISTICS_FRAMES = 20_000
+"""Frames that the statistics are taken over, at most; the error of a mean is then below 1% of a deviation."""
+
+
+class Precision(Enum):
+    """Precision of compute in training; weights and moments are float32 in any case."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderTraining:
+    """How the decoder learns to make frames of latents that are not quite right."""
+
+    stage: StageConfig = field(default_factory=lambda: StageConfig(num_steps=4000, batch_size=128))
+    noise_tau: float = 0.5
+    """Largest deviation of the noise on normalised latents; each sample's is uniform in [0, noise_tau]."""
+    gradient_weight: float = 1.0
+    """Weight of the L1 error of differences between neighbouring pixels, which keeps edges sharp."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepresentationConfig:
+    """One training of a representation."""
+
+    data: list[str] = MISSING
+    """Folders of trajectories to train on."""
+    held_out: list[str] = field(default_factory=list)
+    """Folders of trajectories to report on; none of their frames is trained on."""
+    out: str = MISSING
+    """Folder of the result, of checkpoints and of the frame cache."""
+    seed: int = 0
+    device: str = "cpu"
+    num_threads: int = 1
+    precision: Precision = Precision.bfloat16
+    shape: RaeConfig = field(default_factory=RaeConfig)
+    masked: MaskedConfig = field(default_factory=MaskedConfig)
+    masked_stage: StageConfig = field(default_factory=lambda: StageConfig(num_steps=6000))
+    decoder: DecoderTraining = field(default_factory=DecoderTraining)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The torch dtype of compute."""
+        return torch.bfloat16 if self.precision is Precision.bfloat16 else torch.float32
+
+
+def train(config: RepresentationConfig) -> RaeRepresentation:
+    """Run the three stages, write the representation to `config.out`, and return it as it was written."""
+    torch.set_num_threads(config.num_threads)
+    out = Path(config.out)
+    frames = open_frames(config.data, out / "cache", image_size=config.shape.image_size)
+    encoded = train_encoder(frames, config)
+    mean, std = latent_statistics(encoded, frames, generator=generator_for(config.seed, "data", rank=2))
+    representation = train_decoder(with_statistics(encoded, mean=mean, std=std), frames, config)
+    representation.save(out)
+    return RaeRepresentation.load(out, device=config.device)
+
+
+def train_encoder(frames: FrameCache, config: RepresentationConfig) -> RaeRepresentation:
+    """Pretrain an encoder by masked completion; return it with an untrained decoder, in float32."""
+    representation = RaeRepresentation.create(config.shape, generator=generator_for(config.seed, "init"))
+    encoder = encoder_of(representation.autoencoder).requires_grad_(True)
+    task = MaskedCompletion(encoder, config.masked, generator=generator_for(config.seed, "init", rank=1))
+    stage, indices = config.masked_stage, frames.pair_starts(max_gap=config.masked.max_gap)
+    if len(indices) == 0:
+        raise ValueError(
+            f"no trajectory has more than masked.max_gap = {config.masked.max_gap} frames; record longer ones"
+        )
+    masters = MasterWeights(
+        task.to(config.device), dtype=config.dtype, weight_decay=stage.weight_decay, betas=BETAS
+    )
+
+    def draw_loss(generator: torch.Generator) -> Float[Tensor, ""]:
+        first, second = draw_pairs(
+            frames, indices, batch=stage.batch_size, max_gap=config.masked.max_gap, generator=generator
+        )
+        order = torch.rand(len(first), config.shape.num_tokens, generator=generator).argsort(dim=1)
+        return task(first.to(config.device), second.to(config.device), order.to(config.device))
+
+    name = f"encoder_{config.masked.views.name}"
+    run_stage(
+        name,
+        stage,
+        masters,
+        draw_loss,
+        checkpoint=Path(config.out) / f"{name}.safetensors",
+        generator=generator_for(config.seed, "data"),
+    )
+    # To the precision that weights are stored in, before anything is measured on the latents.
+    nn.Module.to(representation.autoencoder, device="cpu", dtype=torch.bfloat16)
+    return representation.in_precision(torch.float32)
+
+
+def draw_pairs(
+    frames: FrameCache,
+    indices: Int64[Tensor, " frame"],
+    *,
+    batch: int,
+    max_gap: int,
+    generator: torch.Generator,
+) -> tuple[UInt8[Tensor, "batch height width 3"], UInt8[Tensor, "batch height width 3"]]:
+    """Draw pairs of frames 1 to `max_gap` steps apart, in either order; half of all batches are mirrored."""
+    earlier = indices[torch.randint(len(indices), (batch,), generator=generator)]
+    later = earlier + torch.randint(1, max_gap + 1, (batch,), generator=generator)
+    first, second = frames.at(earlier), frames.at(later)
+    is_swapped, is_mirrored = (torch.rand(2, generator=generator) < 0.5).tolist()
+    if is_swapped:
+        first, second = second, first
+    if is_mirrored:
+        # A mirrored walk is a walk that could have been: left and right turns change places.
+        first, second = first.flip(dims=[2]), second.flip(dims=[2])
+    return first, second
+
+
+def latent_statistics(
+    representation: RaeRepresentation, frames: FrameCache, *, generator: torch.Generator
+) -> tuple[Float[Tensor, "token channel"], Float[Tensor, "token channel"]]:
+    """Return mean and deviation of each channel at each position, over a sample of the frames."""
+    chosen = torch.randperm(len(frames.frames), generator=generator)[:STATISTICS_FRAMES].sort().values
+    latents = torch.cat([representation.encode(frames.at(part)) for part in chosen.split(256)])
+    return latents.mean(dim=0), latents.std(dim=0)
+
+
+def train_decoder(
+    representation: RaeRepresentation, frames: FrameCache, config: RepresentationConfig
+) -> RaeRepresentation:
+    """Train the decoder on noisy latents of the frozen encoder; return the whole on the CPU in float32.
+
+    Source: RAE (arXiv 2510.11690), section 3.3. There the noise is on the encoder's raw output and the loss
+    has LPIPS and adversarial terms; here it is on normalised latents, where the flow model's errors are, and
+    the loss is the L1 error of pixels and of their differences: no network of others is needed.
+    """
+    working = representation.in_precision(config.dtype, device=config.device)
+    autoencoder, stage = working.autoencoder, config.decoder.stage
+    autoencoder.decoder.requires_grad_(True)
+    masters = MasterWeights(
+        autoencoder.decoder, dtype=config.dtype, weight_decay=stage.weight_decay, betas=BETAS
+    )
+
+    def draw_loss(generator: torch.Generator) -> Float[Tensor, ""]:
+        indices = torch.randint(len(frames.frames), (stage.batch_size,), generator=generator)
+        batch = frames.at(indices).to(config.device)
+        latents = working.encode(batch)
+        sigma = config.decoder.noise_tau * torch.rand(len(batch), 1, 1, generator=generator)
+        noise = torch.randn(latents.shape, generator=generator) * sigma
+        noisy = (latents + noise.to(latents)).to(config.dtype)
+        target = rearrange(batch, "batch height width rgb -> batch rgb height width").float() / 255
+        made = autoencoder.decode(noisy, return_dict=False)[0].float()
+        return reconstruction_loss(made, target, gradient_weight=config.decoder.gradient_weight)
+
+    run_stage(
+        "decoder",
+        stage,
+        masters,
+        draw_loss,
+        checkpoint=Path(config.out) / "decoder.safetensors",
+        generator=generator_for(config.seed, "noise"),
+    )
+    trained = representation.in_precision(torch.float32)
+    trained.autoencoder.decoder.load_state_dict(autoencoder.decoder.state_dict())
+    return trained
+
+
+def reconstruction_loss(
+    made: Float[Tensor, "batch channel height width"],
+    target: Float[Tensor, "batch channel height width"],
+    *,
+    gradient_weight: float,
+) -> Float[Tensor, ""]:
+    """Return the L1 error of pixels plus that of differences to the right and downward neighbours."""
+    error = made - target
+    along_rows, along_columns = error.diff(dim=3).abs().mean(), error.diff(dim=2).abs().mean()
+    return error.abs().mean() + gradient_weight * 0.5 * (along_rows + along_columns)
+
+
+def open_frames(folders: Sequence[str], cache: Path, *, image_size: int) -> FrameCache:
+    """Return the frames of all trajectories in these folders; what cannot be read is named and counted."""
+    console, trajectories = Console(), list[Trajectory]()
+    for folder in folders:
+        report = read_trajectories(Path(folder))
+        trajectories += report.trajectories
+        for skipped in report.skipped:
+            console.print(f"skipped {skipped.folder}: {skipped.reason}")
+        console.print(f"{folder}: {len(report.trajectories)} trajectories, {report.num_skipped} skipped")
+    return FrameCache.build(trajectories, cache, image_size=image_size)
+
+
+@hydra.main(version_base=None, config_path="../conf", config_name="representation")
+def main(node: DictConfig) -> None:
+    """Train, then write reconstructions and a report beside the result."""
+    config = to_object(node, RepresentationConfig)
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "config.json").write_text(json.dumps(to_dict(config), indent=1))
+    representation = train(config)
+    report: dict[str, object] = {"fingerprint": representation.fingerprint, "commit": current_commit()}
+    for name, folders in (("train", config.data), ("held_out", config.held_out)):
+        if folders:
+            frames = open_frames(folders, out / "cache", image_size=config.shape.image_size)
+            report[name] = asdict(
+                measure(representation, frames, picture=out / f"reconstructions_{name}.png")
+            )
+    (out / "report.json").write_text(json.dumps(report, indent=1))
+    Console().print_json(data=report)
+
+
+store("representation_schema", RepresentationConfig)
+
+if __name__ == "__main__":
+    main()
