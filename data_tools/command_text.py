@@ -14,6 +14,7 @@ from jaxtyping import Float, Float64
 from data_tools.number_words import decimal_to_words, is_number_word, read_number, to_words
 
 MAX_LENGTH_M = 99.999
+MAX_DESCRIBED_M = 99.0
 MAX_TURN_DEG = 180.0
 MAX_CHARACTERS = 10_000
 KEY_STEP_M = 0.25
@@ -97,11 +98,15 @@ def describe_motion(
 
     The wording is one of those held out of training, or none of them. At the default rounding, the motions
     that `parse_command` reads from it compose to the displacement within 1 cm + 1% of its length, and half a
-    degree. ValueError if a component is not finite or longer than MAX_LENGTH_M.
+    degree. ValueError if it is not finite or longer than MAX_DESCRIBED_M.
     """
-    if not np.isfinite(displacement).all() or np.hypot(*displacement[:2]) > MAX_LENGTH_M - 0.5:
+    if not np.isfinite(displacement).all() or np.hypot(*displacement[:2]) > MAX_DESCRIBED_M:
         raise ValueError(
-            f"a command holds finite motions up to {MAX_LENGTH_M} m; got {displacement.tolist()}"
+            f"finite motions up to {MAX_DESCRIBED_M} m are described; got {displacement.tolist()}"
+        )
+    if length_cm < 1 or turn_deg < 1 or 180 % turn_deg:
+        raise ValueError(
+            f"rounding needs length_cm >= 1 and a divisor of 180; got {length_cm} and {turn_deg}"
         )
     writer = _Writer(rng, int(held_out), length_cm, turn_deg)
     plans = [_along_axes(displacement), _along_bearing(displacement, turn_deg)]

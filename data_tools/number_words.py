@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-SMALL: list[str] = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen"
-).split()
+SMALL: tuple[str, ...] = (
+    *"zero one two three four five six seven eight nine ten eleven twelve".split(),
+    *"thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split(),
+)
 TENS = dict(
     zip("twenty thirty forty fifty sixty seventy eighty ninety".split(), range(20, 100, 10), strict=True)
 )
