@@ -1,0 +1,144 @@
+"""Laws of the world model's rollouts: the cache changes nothing, candidates do not meet."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from data_tools.documents import Branch, Document, FrameKey, Image, Kind, Text
+from worldmodel.attention import hybrid_mask
+from worldmodel.documents import NoiseLevels, PackedBatch, Packer
+from worldmodel.flow import FlowConfig, Prediction
+from worldmodel.predictor import WorldModel
+from worldmodel.transfusion import PackedAttend, TokenInputs
+
+from .conftest import CHANNELS, NUM_LATENTS, IndexedRepresentation
+
+TEXTS = [
+    [
+        "action: dx=+0.335, dy=-0.020, dyaw=+0.120, dt=0.26",
+        "action: dx=+0.100, dy=+0.000, dyaw=-0.500, dt=0.26",
+    ],
+    ["action: dx=+12.400, dy=-0.020, dyaw=+0.120, dt=10.00", "turn left, then go"],
+    ["go forward two metres", "action: dx=-0.300, dy=+0.200, dyaw=+0.000, dt=2.06"],
+]
+FRAMES = torch.tensor([7, 3, 9], dtype=torch.uint8)[None, :, None, None, None].expand(1, 3, 8, 8, 3)
+
+
+@pytest.fixture(params=["per_modality", "experts", "shared"])
+def world_model(request, make_model, tokenizer, latents):
+    from worldmodel.feedforward import FeedForwardKind
+
+    model = make_model(feedforward=FeedForwardKind(request.param))
+    return WorldModel(model, tokenizer, IndexedRepresentation(latents), prediction=Prediction.latent)
+
+
+def pack_rollout(world_model, latents, texts, monkeypatch) -> PackedBatch:
+    """Pack the context and one candidate's steps as a training document with every frame clean."""
+    branches: tuple[Branch, ...] = ()
+    for step, text in reversed(list(enumerate(texts))):
+        branches = (Branch((Text(text, 0.1), Image(FrameKey(0, 20 + step), True)), branches),)
+    document = Document(Kind.forward, tuple(Image(FrameKey(0, k), False) for k in (7, 3, 9)), branches)
+    packer = Packer(
+        world_model.tokenizer,
+        latents,
+        FlowConfig(),
+        num_rows=1,
+        tokens_per_row=300,
+        latents_per_frame=NUM_LATENTS,
+    )
+    clean = NoiseLevels(np.ones(3 + len(texts), np.float32), np.zeros(3 + len(texts), np.bool_), True)
+    monkeypatch.setattr("worldmodel.documents.draw_noise_levels", lambda *_, **__: clean)
+    rows = packer.empty()
+    assert rows.place(document, packer.length(document))
+    return packer.pack(rows, rng=np.random.default_rng(0))
+
+
+def uncached_rollout(world_model, latents, texts, noise, num_steps, monkeypatch) -> torch.Tensor:
+    """Sample step after step by running the whole packed row each time: the slow reference."""
+    batch = pack_rollout(world_model, latents, texts, monkeypatch)
+    mask = hybrid_mask(batch.reach, batch.frame)
+    placed = batch.latents.clone()
+    times = batch.times.clone()
+    imagined = []
+    for step, start_noise in enumerate(noise):
+        inside = batch.frame[0] == 3 + step
+        sample = start_noise
+        for index in range(num_steps):
+            time = index / num_steps
+            placed[0, inside], times[0, inside] = sample, time
+            fields = {item.name: getattr(batch, item.name) for item in dataclasses.fields(TokenInputs)}
+            inputs = TokenInputs(**(fields | {"latents": placed, "times": times}))
+            hidden, _ = world_model.transfusion(inputs, PackedAttend(mask))
+            output = world_model.transfusion.latents(hidden[0, inside])
+            sample = output if index + 1 == num_steps else sample + (output - sample) / num_steps / (1 - time)
+        placed[0, inside], times[0, inside] = sample, 1.0
+        imagined.append(sample)
+    return torch.stack(imagined)
+
+
+@pytest.mark.parametrize("num_steps", [1, 3])
+def test_cached_rollout_equals_running_the_whole_document(world_model, latents, num_steps, monkeypatch):
+    context = world_model.encode_context(FRAMES)
+    rollout = world_model.rollout(
+        context, [TEXTS], num_steps=num_steps, generator=torch.Generator().manual_seed(5)
+    )
+    generator = torch.Generator().manual_seed(5)
+    noise = [torch.randn(NUM_LATENTS, CHANNELS, generator=generator) for _ in range(2)]
+    assert rollout.shape == (1, 3, 2, NUM_LATENTS, CHANNELS)
+    for candidate, texts in enumerate(TEXTS):
+        expected = uncached_rollout(world_model, latents, texts, noise, num_steps, monkeypatch)
+        torch.testing.assert_close(rollout[0, candidate], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_candidate_does_not_depend_on_the_others(world_model):
+    context = world_model.encode_context(FRAMES)
+    together = world_model.rollout(context, [TEXTS], num_steps=2, generator=torch.Generator().manual_seed(5))
+    alone = world_model.rollout(
+        context, [TEXTS[1:2]], num_steps=2, generator=torch.Generator().manual_seed(5)
+    )
+    torch.testing.assert_close(together[:, 1:2], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_a_problem_does_not_depend_on_the_others(world_model):
+    other = FRAMES.flip(1)
+    both = world_model.encode_context(torch.cat((FRAMES, other)))
+    rollout = world_model.rollout(
+        both, [TEXTS, TEXTS], num_steps=1, generator=torch.Generator().manual_seed(5)
+    )
+    alone = world_model.rollout(
+        world_model.encode_context(other), [TEXTS], num_steps=1, generator=torch.Generator().manual_seed(5)
+    )
+    torch.testing.assert_close(rollout[1:], alone, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(rollout[0], rollout[1], atol=1e-3)
+
+
+def test_the_action_matters(world_model):
+    context = world_model.encode_context(FRAMES)
+    texts = [[TEXTS[0][:1], TEXTS[0][1:]]]
+    rollout = world_model.rollout(context, texts, num_steps=1, generator=torch.Generator().manual_seed(5))
+    assert (rollout[0, 0] - rollout[0, 1]).abs().max() > 1e-3
+
+
+def test_guidance_moves_away_from_the_frame_without_action(world_model):
+    context = world_model.encode_context(FRAMES)
+
+    def rollout(texts, guidance):
+        generator = torch.Generator().manual_seed(5)
+        return world_model.rollout(context, [[texts]], num_steps=1, generator=generator, guidance=guidance)
+
+    free, plain = rollout([""], 1.0), rollout(TEXTS[0][:1], 1.0)
+    guided = rollout(TEXTS[0][:1], 3.0)
+    torch.testing.assert_close(guided, free + 3 * (plain - free), atol=1e-4, rtol=1e-4)
+
+
+def test_actions_must_be_rectangular(world_model):
+    context = world_model.encode_context(FRAMES)
+    generator = torch.Generator()
+    with pytest.raises(ValueError, match="candidates of 1 problems"):
+        world_model.rollout(context, [TEXTS, TEXTS], num_steps=1, generator=generator)
+    with pytest.raises(ValueError, match="equally many candidates and steps"):
+        world_model.rollout(context, [[TEXTS[0], TEXTS[1][:1]]], num_steps=1, generator=generator)
+    with pytest.raises(ValueError, match="num_steps"):
+        world_model.rollout(context, [TEXTS], num_steps=0, generator=generator)

@@ -1,0 +1,88 @@
+"""Checkpoints: tensors as safetensors, everything else as JSON; a folder is whole or absent.
+
+Nothing read here is executed. A training state is a folder `step_<n>` that appears by a rename, so that a process killed
+at any moment leaves the last whole one.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+PREFIX = "step_"
+
+
+def write_folder(
+    folder: Path,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    texts: Mapping[str, str],
+    *,
+    write_rest: Callable[[Path], None] | None = None,
+) -> None:
+    """Write `<name>.safetensors` and text files into `folder`, whole or not at all; one that is there is replaced.
+
+    `write_rest` is given the temporary folder, for files that others know how to write.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        for name, group in tensors.items():
+            save_file(
+                {key: value.contiguous() for key, value in group.items()}, temporary / f"{name}.safetensors"
+            )
+        for name, text in texts.items():
+            (temporary / name).write_text(text, encoding="utf-8")
+        if write_rest is not None:
+            write_rest(temporary)
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise OSError(f"could not write {folder}: {error}; the last whole checkpoint is untouched") from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file, or say in one error what is wrong with it."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no {path.name} in {path.parent}; is this folder a worldnav checkpoint?")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is truncated or no safetensors file ({error}); fetch it again") from error
+
+
+def read_json(path: Path) -> dict[str, object]:
+    """Read a JSON object, or say in one error what is wrong with it."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no {path.name} in {path.parent}; is this folder a worldnav checkpoint?")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}); fetch it again") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a JSON object, got {type(content).__name__}")
+    return content
+
+
+def step_folder(root: Path, step: int) -> Path:
+    """Return where the training state after `step` steps lies."""
+    return root / f"{PREFIX}{step:08d}"
+
+
+def latest_step(root: Path) -> Path | None:
+    """Return the newest whole training state, or None."""
+    return max(root.glob(f"{PREFIX}*"), default=None) if root.is_dir() else None
+
+
+def remove_old_steps(root: Path, *, keep: int) -> None:
+    """Delete all but the newest `keep` training states, and what killed processes left half written."""
+    for folder in sorted(root.glob(f"{PREFIX}*"))[:-keep]:
+        shutil.rmtree(folder)
+    for leftover in root.glob(f".{PREFIX}*"):
+        shutil.rmtree(leftover, ignore_errors=True)

@@ -1,0 +1,103 @@
+"""Model folder: what a trained world model is on disk, and how it is loaded.
+
+`model.json` (configuration), `model.safetensors` (weights), `tokenizer.json`, `representation.safetensors`. The models
+that ship lie in `worldmodel/checkpoints/` and are named by their folder.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from data_tools.config import schema, to_dict, to_object
+from worldmodel.checkpoint import read_json, read_tensors, write_folder
+from worldmodel.flow import Prediction
+from worldmodel.predictor import WorldModel
+from worldmodel.representation.rae import RaeRepresentation
+from worldmodel.tokenizer import TextTokenizer
+from worldmodel.transfusion import Transfusion, TransfusionConfig
+
+FORMAT = 1
+SHIPPED = Path(__file__).parent / "checkpoints"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """What the weights do not say; vocabulary and document form are part of it, through `format`."""
+
+    format: int = FORMAT
+    transfusion: TransfusionConfig
+    prediction: Prediction
+    latent_channels: int
+    vocab_size: int
+
+
+def save_model(
+    folder: Path,
+    transfusion: Transfusion,
+    tokenizer: TextTokenizer,
+    representation: RaeRepresentation,
+    *,
+    prediction: Prediction,
+) -> None:
+    """Write a model folder in bfloat16, whole or not at all."""
+    config = ModelConfig(
+        transfusion=transfusion.config,
+        prediction=prediction,
+        latent_channels=transfusion.latent_channels,
+        vocab_size=tokenizer.vocab_size,
+    )
+    weights = {name: tensor.to(torch.bfloat16) for name, tensor in transfusion.state_dict().items()}
+
+    def write_rest(temporary: Path) -> None:
+        tokenizer.save(temporary / "tokenizer.json")
+        representation.save(temporary)
+
+    texts = {"model.json": json.dumps(to_dict(config), indent=1)}
+    write_folder(folder, {"model": weights}, texts, write_rest=write_rest)
+
+
+def load_model(name: str | Path, *, dtype: torch.dtype = torch.float32) -> WorldModel:
+    """Load a model folder, or a model that ships by its name (`nano`), to compute in `dtype`."""
+    folder = resolve(name)
+    content = read_json(folder / "model.json")
+    if content.get("format") != FORMAT:
+        raise ValueError(
+            f"{folder} is a world model of format {content.get('format')}, this version reads {FORMAT}; "
+            "install the version that wrote it, or train it anew"
+        )
+    try:
+        merged = OmegaConf.merge(schema(ModelConfig), content)
+        assert isinstance(merged, DictConfig)
+        config = to_object(merged, ModelConfig)
+    except OmegaConfBaseException as error:
+        raise ValueError(
+            f"{folder / 'model.json'} is not a configuration of this version: {error}"
+        ) from error
+    transfusion = Transfusion(
+        config.transfusion, vocab_size=config.vocab_size, latent_channels=config.latent_channels
+    )
+    tensors = {name: tensor.float() for name, tensor in read_tensors(folder / "model.safetensors").items()}
+    try:
+        transfusion.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(f"the weights in {folder} do not fit its model.json: {error}") from error
+    return WorldModel(
+        transfusion,
+        TextTokenizer.load(folder / "tokenizer.json"),
+        RaeRepresentation.load(folder),
+        prediction=config.prediction,
+        dtype=dtype,
+    )
+
+
+def resolve(name: str | Path) -> Path:
+    """Return the folder of a model: a path that holds one, or the name of one that ships."""
+    for folder in (Path(name), SHIPPED / str(name)):
+        if (folder / "model.json").is_file():
+            return folder
+    shipped = sorted(path.parent.name for path in SHIPPED.glob("*/model.json"))
+    raise FileNotFoundError(f"no world model at {name}; give a folder with model.json, or one of {shipped}")

@@ -1,0 +1,355 @@
+"""WorldModel: context frames and actions as text go in, imagined latents come out.
+
+The context is encoded once; its keys and values are shared by all candidates. Each step of a rollout appends to the
+candidate's own cache; only the frame being denoised is computed again. A jump (one action, the whole horizon) and a
+step-by-step rollout are the same call.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from einops import repeat
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from worldmodel.attention import LayerCache, hybrid_mask
+from worldmodel.documents import context_layout, frame_grid
+from worldmodel.flow import Prediction, euler_step, predicted_latent
+from worldmodel.representation.interface import Representation
+from worldmodel.tokenizer import TextTokenizer
+from worldmodel.transfusion import BranchAttend, PackedAttend, TokenInputs, Transfusion
+
+ActionTexts = Sequence[Sequence[Sequence[str]]]
+"""One text for each problem, candidate and step."""
+
+TEXT_COLUMNS = ("ids", "places", "values", "is_value", "is_image", "times", "positions")
+"""Columns of a packed row that a transformer reads beside the latents."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Keys and values of the context of each problem, one pair a layer, and the position that comes next."""
+
+    keys: tuple[Float[Tensor, "problem context kv_head head_dim"], ...]
+    values: tuple[Float[Tensor, "problem context kv_head head_dim"], ...]
+    next_position: int
+
+    @property
+    def num_problems(self) -> int:
+        """Problems whose contexts these are."""
+        return len(self.keys[0])
+
+
+@dataclass(frozen=True)
+class _Past:
+    """What each candidate has gone through since the context: its keys and values, and where it stands."""
+
+    keys: list[Tensor]  # a layer: problem candidate past kv_head head_dim
+    values: list[Tensor]
+    is_valid: Bool[Tensor, "problem candidate past"]
+    position: Int[Tensor, "problem candidate"]
+
+    def caches(self, context: Context) -> list[LayerCache]:
+        """Join with the context, layer by layer."""
+        return [
+            LayerCache(*parts)
+            for parts in zip(context.keys, context.values, self.keys, self.values, strict=True)
+        ]
+
+    def extended(self, kept: list[tuple[Tensor, Tensor]], valid: Tensor, position: Tensor) -> "_Past":
+        """Append new tokens' keys and values."""
+        return _Past(
+            [torch.cat((old, new), dim=2) for old, (new, _) in zip(self.keys, kept, strict=True)],
+            [torch.cat((old, new), dim=2) for old, (_, new) in zip(self.values, kept, strict=True)],
+            torch.cat((self.is_valid, valid), dim=2),
+            position,
+        )
+
+
+class WorldModel:
+    """A trained Transfusion with its tokenizer and representation, used as an action-conditioned video predictor.
+
+    `dtype` is the precision of compute; latents that come out are float32. `fingerprint` names the weights.
+    """
+
+    def __init__(
+        self,
+        transfusion: Transfusion,
+        tokenizer: TextTokenizer,
+        representation: Representation,
+        *,
+        prediction: Prediction,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.transfusion = transfusion.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.representation = representation
+        self.prediction = prediction
+        self.dtype = dtype
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the transformer's weights."""
+        digest = hashlib.sha256()
+        for name, tensor in self.transfusion.state_dict().items():
+            digest.update(name.encode() + tensor.float().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def encode(self, frames: UInt8[Tensor, "batch height width 3"]) -> Float[Tensor, "batch token channel"]:
+        """Return the latents of frames of any size."""
+        return self.representation.encode(frames)
+
+    def decode(self, latents: Float[Tensor, "batch token channel"]) -> UInt8[Tensor, "batch size size 3"]:
+        """Return the frames that latents stand for."""
+        return self.representation.decode(latents)
+
+    @torch.inference_mode()
+    def encode_context(self, frames: UInt8[Tensor, "problem frame height width 3"]) -> Context:
+        """Encode each problem's context frames, oldest first."""
+        num_problems, num_frames = frames.shape[:2]
+        latents = self.encode(frames.flatten(0, 1))
+        layout = context_layout(self.tokenizer, num_frames=num_frames, latents_per_frame=latents.shape[1])
+        columns = {
+            name: repeat(torch.from_numpy(column), "... -> problem ...", problem=num_problems)
+            for name, column in layout.items()
+        }
+        is_image = columns["is_image"]
+        placed = torch.zeros(*is_image.shape, latents.shape[2])
+        placed[is_image] = latents.flatten(0, 1)  # frame token -> image tokens, row by row
+        inputs = TokenInputs(**{name: columns[name] for name in TEXT_COLUMNS}, latents=placed)
+        attend = PackedAttend(hybrid_mask(columns["reach"], columns["frame"]), keep=True)
+        self.transfusion(inputs, attend, dtype=self.dtype)
+        keys, values = zip(*attend.kept, strict=True)
+        return Context(tuple(keys), tuple(values), next_position=int(columns["positions"][0, -1, 0]) + 1)
+
+    @torch.inference_mode()
+    def rollout(
+        self,
+        context: Context,
+        actions: ActionTexts,
+        *,
+        num_steps: int,
+        generator: torch.Generator,
+        guidance: float = 1.0,
+    ) -> Float[Tensor, "problem candidate step token channel"]:
+        """Imagine the frame after each action of each candidate.
+
+        `num_steps` steps of the flow sampler: one is the conditional mean. The noise is the same for all problems and
+        candidates, so that costs differ by the actions alone. `guidance` other than 1 moves away from what would be
+        imagined without the action's text (arXiv 2207.12598); it doubles the work.
+        """
+        num_candidates, horizon = _check_actions(actions, context.num_problems)
+        if num_steps < 1:
+            raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+        past = self._no_past(context, num_candidates)
+        frames = []
+        for step in range(horizon):
+            texts = [candidate[step] for problem in actions for candidate in problem]
+            noise = torch.randn(
+                self.representation.num_tokens, self.representation.num_channels, generator=generator
+            )
+            text = self._text_inputs(texts, past.position)
+            latents, text_past = self._denoise(context, past, text, noise, num_steps, guidance)
+            frames.append(latents)
+            if step + 1 < horizon:
+                past = self._append_frame(context, text_past, latents)
+        return torch.stack(frames, dim=2)
+
+    def _denoise(
+        self,
+        context: Context,
+        past: _Past,
+        text: "_TextInputs",
+        noise: Float[Tensor, "token channel"],
+        num_steps: int,
+        guidance: float,
+    ) -> tuple[Float[Tensor, "problem candidate token channel"], _Past]:
+        """Sample one frame for each candidate; return it with the past extended by its action's text."""
+        batch = past.position.shape
+        noised = noise.expand(*batch, *noise.shape)
+        times = torch.linspace(0, 1, num_steps + 1).tolist()
+        marker = self._marker_inputs(past.position)
+        latents, text_past = self._predict(context, past, text, noised, times[0])
+        start = None
+        for index in range(num_steps):
+            if index > 0:
+                latents, _ = self._predict(context, text_past, None, noised, times[index])
+            if guidance != 1:
+                free, free_past = self._predict(
+                    context, start or past, None if start else marker, noised, times[index]
+                )
+                start = start or free_past
+                latents = free + guidance * (latents - free)
+            noised = euler_step(noised, latents, time=times[index], next_time=times[index + 1])
+        return noised, text_past
+
+    def _predict(
+        self,
+        context: Context,
+        past: _Past,
+        text: "_TextInputs | None",
+        noised: Float[Tensor, "problem candidate token channel"],
+        time: float,
+    ) -> tuple[Float[Tensor, "problem candidate token channel"], _Past]:
+        """Predict clean latents after the past (and text, if it is not in the past yet)."""
+        num_text = 0 if text is None else text.is_valid.shape[2]
+        position = past.position if text is None else text.end
+        inputs = self._frame_inputs(noised, position, time=time)
+        valid = torch.ones(noised.shape[:3], dtype=torch.bool)
+        if text is not None:
+            inputs = _join(text.inputs, inputs)
+            valid = torch.cat((text.is_valid, valid), dim=2)
+        mask = _own_mask(past.is_valid, valid, num_text=num_text)
+        attend = BranchAttend(past.caches(context), mask)
+        hidden, _ = self.transfusion(inputs, attend, dtype=self.dtype)
+        output = self.transfusion.latents(hidden[:, :, num_text:])
+        latents = predicted_latent(
+            output, noised, torch.full(noised.shape[:3], time), prediction=self.prediction
+        )
+        if text is None:
+            return latents, past
+        kept = [(key[:, :, :num_text], value[:, :, :num_text]) for key, value in attend.kept]
+        return latents, past.extended(kept, text.is_valid, position)
+
+    def _append_frame(
+        self, context: Context, past: _Past, latents: Float[Tensor, "problem candidate token channel"]
+    ) -> _Past:
+        """Put a finished frame and its end marker into the candidates' caches."""
+        batch = past.position.shape
+        end = self._token_inputs(
+            torch.full((*batch, 1), self.tokenizer.image_end), (past.position + 1)[..., None]
+        )
+        inputs = _join(self._frame_inputs(latents, past.position, time=1.0), end)
+        valid = torch.ones(inputs.ids.shape, dtype=torch.bool)
+        mask = _own_mask(past.is_valid, valid, num_text=0)
+        mask[:, :, :-1, -1] = False  # the frame does not see the marker that ends it
+        attend = BranchAttend(past.caches(context), mask)
+        self.transfusion(inputs, attend, dtype=self.dtype)
+        return past.extended(attend.kept, valid, past.position + 2)
+
+    def _no_past(self, context: Context, num_candidates: int) -> _Past:
+        batch = (context.num_problems, num_candidates)
+        shape = (*batch, 0, *context.keys[0].shape[2:])
+        empty = [context.keys[0].new_zeros(shape) for _ in context.keys]
+        position = torch.full(batch, context.next_position)
+        return _Past(empty, empty, torch.zeros(*batch, 0, dtype=torch.bool), position)
+
+    def _text_inputs(self, texts: list[str], position: Int[Tensor, "problem candidate"]) -> "_TextInputs":
+        """Tokenise one text a candidate, put them at the right end of equally long rows, and add <image>."""
+        tokenized = self.tokenizer.encode_many(texts)
+        lengths = torch.tensor([len(tokens) for tokens in tokenized]).view(position.shape)
+        longest = int(lengths.max())
+        columns = {
+            "ids": torch.full((len(texts), longest + 1), self.tokenizer.pad),
+            "places": torch.zeros(len(texts), longest + 1, dtype=torch.long),
+            "values": torch.zeros(len(texts), longest + 1),
+            "is_value": torch.zeros(len(texts), longest + 1, dtype=torch.bool),
+        }
+        for row, tokens in enumerate(tokenized):
+            for name, column in columns.items():
+                column[row, longest - len(tokens) : longest] = torch.from_numpy(getattr(tokens, name))
+        columns["ids"][:, -1] = self.tokenizer.image_begin
+        columns = {name: column.view(*position.shape, longest + 1) for name, column in columns.items()}
+        from_start = torch.arange(longest + 1) - (longest - lengths)[..., None]
+        positions = torch.where(from_start >= 0, position[..., None] + from_start, 0)
+        inputs = self._token_inputs(columns["ids"], positions)
+        inputs = replace(inputs, **{name: columns[name] for name in ("places", "values", "is_value")})
+        return _TextInputs(inputs, from_start >= 0, position + lengths + 1)
+
+    def _marker_inputs(self, position: Int[Tensor, "problem candidate"]) -> "_TextInputs":
+        """Only <image>: a frame that follows from the past alone."""
+        ids = torch.full((*position.shape, 1), self.tokenizer.image_begin)
+        inputs = self._token_inputs(ids, position[..., None])
+        return _TextInputs(inputs, torch.ones(ids.shape, dtype=torch.bool), position + 1)
+
+    def _token_inputs(
+        self, ids: Int[Tensor, "problem candidate token"], positions: Int[Tensor, "problem candidate token"]
+    ) -> TokenInputs:
+        zeros = torch.zeros(ids.shape)
+        return TokenInputs(
+            ids=ids,
+            places=torch.zeros_like(ids),
+            values=zeros,
+            is_value=zeros.bool(),
+            is_image=zeros.bool(),
+            latents=zeros[..., None].expand(*ids.shape, self.representation.num_channels),
+            times=zeros,
+            positions=torch.stack((positions, torch.zeros_like(ids), torch.zeros_like(ids)), dim=-1),
+        )
+
+    def _frame_inputs(
+        self,
+        latents: Float[Tensor, "problem candidate token channel"],
+        position: Int[Tensor, "problem candidate"],
+        *,
+        time: float,
+    ) -> TokenInputs:
+        grid = torch.from_numpy(frame_grid(latents.shape[2]))
+        batch = latents.shape[:3]
+        ids = torch.zeros(batch, dtype=torch.long)
+        in_time = repeat(position, "problem candidate -> problem candidate token 1", token=batch[2])
+        return TokenInputs(
+            ids=ids,
+            places=ids,
+            values=torch.zeros(batch),
+            is_value=torch.zeros(batch, dtype=torch.bool),
+            is_image=torch.ones(batch, dtype=torch.bool),
+            latents=latents,
+            times=torch.full(batch, time),
+            positions=torch.cat((in_time, grid.expand(*batch, 2)), dim=-1),
+        )
+
+
+@dataclass(frozen=True)
+class _TextInputs:
+    """Text that comes before a frame, padded at its left end, and the position at which the frame stands."""
+
+    inputs: TokenInputs
+    is_valid: Bool[Tensor, "problem candidate token"]
+    end: Int[Tensor, "problem candidate"]
+
+
+def _join(first: TokenInputs, second: TokenInputs) -> TokenInputs:
+    """Concatenate along tokens."""
+    return TokenInputs(
+        **{
+            item.name: torch.cat((getattr(first, item.name), getattr(second, item.name)), dim=2)
+            for item in fields(TokenInputs)
+        }
+    )
+
+
+def _own_mask(
+    past_valid: Bool[Tensor, "problem candidate past"],
+    new_valid: Bool[Tensor, "problem candidate token"],
+    *,
+    num_text: int,
+) -> Bool[Tensor, "problem candidate token past_and_token"]:
+    """Return what each new token sees of the past and the new: text causally, a frame all text and itself.
+
+    A padding token sees itself, so that its softmax is defined; nobody sees it.
+    """
+    num_tokens = new_valid.shape[2]
+    index = torch.arange(num_tokens)
+    seen = (index[None, :] <= index[:, None]) | ((index >= num_text)[:, None] & (index >= num_text)[None, :])
+    new = (seen & new_valid[:, :, None, :]) | torch.eye(num_tokens, dtype=torch.bool)
+    past = past_valid[:, :, None, :].expand(*new.shape[:3], past_valid.shape[2])
+    return torch.cat((past, new), dim=-1)
+
+
+def _check_actions(actions: ActionTexts, num_problems: int) -> tuple[int, int]:
+    """Return the numbers of candidates and of steps, which all problems share."""
+    if len(actions) != num_problems:
+        raise ValueError(
+            f"needed the candidates of {num_problems} problems (as in the context), got {len(actions)}"
+        )
+    sizes = {len(problem) for problem in actions}
+    horizons = {len(candidate) for problem in actions for candidate in problem}
+    if len(sizes) != 1 or len(horizons) != 1 or 0 in sizes or 0 in horizons:
+        raise ValueError(
+            f"needed equally many candidates and steps everywhere, at least one; got candidates {sorted(sizes)} "
+            f"and steps {sorted(horizons)}"
+        )
+    return sizes.pop(), horizons.pop()

@@ -1,0 +1,303 @@
+"""Transfusion: one decoder for text tokens and image latents (arXiv 2408.11039, 2603.03276).
+
+Pre-norm blocks of grouped-query attention with QK-norm and rotary positions, and a feed-forward layer of one of three
+kinds. Text enters by an embedding (a place-value embedding added for digits), latents by one linear layer with a time
+embedding added; out they go by the tied embedding and by one linear layer.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from worldmodel.attention import LayerCache, branch_attention, packed_attention, rotary_angles, rotate
+from worldmodel.feedforward import (
+    Experts,
+    ExpertsConfig,
+    FeedForwardKind,
+    Linear,
+    Modalities,
+    PerModality,
+    SwiGlu,
+)
+from worldmodel.tokenizer import NUM_PLACES
+
+
+class ActionInput(Enum):
+    """How the numbers of an action reach the model."""
+
+    text = "text"  # the paper's way
+    text_value = "text_value"  # the parsed value is added at a number's last token, as Fourier features
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransfusionConfig:
+    """Sizes of the transformer; the defaults are nano's."""
+
+    width: int = 192
+    num_blocks: int = 6
+    num_heads: int = 3
+    num_kv_heads: int = 1
+    feedforward: FeedForwardKind = FeedForwardKind.per_modality
+    text_hidden: int = 256
+    image_hidden: int = 512
+    experts: ExpertsConfig = field(default_factory=ExpertsConfig)
+    action_input: ActionInput = ActionInput.text
+    num_value_frequencies: int = 12
+    rotary_base: float = 10_000.0
+    norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if self.width % self.num_heads or (self.width // self.num_heads) % 8:
+            raise ValueError(
+                f"width {self.width} must be {self.num_heads} heads of a multiple of 8 channels; "
+                "change width or num_heads"
+            )
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(
+                f"num_heads {self.num_heads} must be a multiple of num_kv_heads {self.num_kv_heads}"
+            )
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of one attention head."""
+        return self.width // self.num_heads
+
+
+@dataclass(frozen=True)
+class TokenInputs:
+    """What the transformer reads, one entry a token; `latents` and `times` are 0 and `ids` arbitrary off their kind."""
+
+    ids: Int[Tensor, "*batch token"]
+    places: Int[Tensor, "*batch token"]
+    values: Float[Tensor, "*batch token"]
+    is_value: Bool[Tensor, "*batch token"]
+    is_image: Bool[Tensor, "*batch token"]
+    latents: Float[Tensor, "*batch token channel"]
+    times: Float[Tensor, "*batch token"]
+    positions: Int[Tensor, "*batch token 3"]
+
+
+@runtime_checkable
+class Attend(Protocol):
+    """How queries meet keys: the only thing in which training, encoding a context and rolling out differ."""
+
+    def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Return what each query gathers; all are `*batch token head head_dim`."""
+        ...
+
+
+class PackedAttend:
+    """Attention inside packed rows; keeps each layer's keys and values if asked to."""
+
+    def __init__(self, mask: Bool[Tensor, "row token token"], *, keep: bool = False) -> None:
+        self.mask = mask
+        self.kept: list[tuple[Tensor, Tensor]] = []
+        self._keep = keep
+
+    def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Attend under the mask."""
+        if self._keep:
+            self.kept.append((key, value))
+        return packed_attention(query, key, value, self.mask)
+
+
+class BranchAttend:
+    """Attention of candidates' new tokens to caches; keeps the new keys and values."""
+
+    def __init__(
+        self,
+        caches: Sequence[LayerCache],
+        own_mask: Bool[Tensor, "problem candidate token past_and_token"],
+    ) -> None:
+        self.caches = caches
+        self.own_mask = own_mask
+        self.kept: list[tuple[Tensor, Tensor]] = []
+
+    def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Attend to the shared context, the candidate's past and its new tokens."""
+        self.kept.append((key, value))
+        return branch_attention(query, key, value, self.caches[layer], self.own_mask)
+
+
+class RmsNorm(nn.Module):
+    """x / sqrt(mean(x^2) + eps) * weight; float32 inside, since squares of bfloat16 lose the small channels."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
+        """Normalise the last axis."""
+        return F.rms_norm(x.float(), self.weight.shape, self.weight, self.eps).to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with QK-norm; how queries meet keys is the caller's."""
+
+    def __init__(self, config: TransfusionConfig) -> None:
+        super().__init__()
+        head_dim = config.head_dim
+        self.sizes = (
+            config.num_heads * head_dim,
+            config.num_kv_heads * head_dim,
+            config.num_kv_heads * head_dim,
+        )
+        self.head_dim = head_dim
+        self.query_key_value = Linear(config.width, sum(self.sizes))
+        self.query_norm = RmsNorm(head_dim, config.norm_eps)
+        self.key_norm = RmsNorm(head_dim, config.norm_eps)
+        self.output = Linear(config.width, config.width)
+
+    def forward(
+        self,
+        x: Float[Tensor, "*batch token width"],
+        angles: Float[Tensor, "*batch token half"],
+        attend: Attend,
+        layer: int,
+    ) -> Float[Tensor, "*batch token width"]:
+        """Mix tokens."""
+        query, key, value = (
+            rearrange(part, "... token (head dim) -> ... token head dim", dim=self.head_dim)
+            for part in self.query_key_value(x).split(self.sizes, dim=-1)
+        )
+        query = rotate(self.query_norm(query), angles)
+        key = rotate(self.key_norm(key), angles)
+        mixed = attend(layer, query, key, value)
+        return self.output(rearrange(mixed, "... token head dim -> ... token (head dim)"))
+
+
+class Block(nn.Module):
+    """x + attention(norm x), then x + feedforward(norm x)."""
+
+    def __init__(self, config: TransfusionConfig) -> None:
+        super().__init__()
+        self.attention_norm = RmsNorm(config.width, config.norm_eps)
+        self.attention = Attention(config)
+        self.feedforward_norm = RmsNorm(config.width, config.norm_eps)
+        self.feedforward: SwiGlu | PerModality | Experts
+        match config.feedforward:
+            case FeedForwardKind.shared:
+                self.feedforward = SwiGlu(config.width, config.image_hidden)
+            case FeedForwardKind.per_modality:
+                self.feedforward = PerModality(
+                    config.width, text_hidden=config.text_hidden, image_hidden=config.image_hidden
+                )
+            case FeedForwardKind.experts:
+                self.feedforward = Experts(config.width, config.experts)
+
+    def forward(
+        self,
+        x: Float[Tensor, "*batch token width"],
+        angles: Float[Tensor, "*batch token half"],
+        attend: Attend,
+        layer: int,
+        modalities: Modalities,
+    ) -> tuple[Float[Tensor, "*batch token width"], Float[Tensor, ""]]:
+        """Return the block's output and its load-balance loss (0 without experts)."""
+        x = x + self.attention(self.attention_norm(x), angles, attend, layer)
+        flat = self.feedforward_norm(x).reshape(-1, x.shape[-1])  # token width
+        balance = torch.zeros((), device=x.device)
+        match self.feedforward:
+            case SwiGlu():
+                output = self.feedforward(flat)
+            case PerModality():
+                output = self.feedforward(flat, modalities)
+            case Experts():
+                output, balance = self.feedforward(flat, modalities)
+        return x + output.reshape(x.shape), balance
+
+
+class Transfusion(nn.Module):
+    """The transformer: token inputs to hidden states, hidden states to logits or latents."""
+
+    def __init__(self, config: TransfusionConfig, *, vocab_size: int, latent_channels: int) -> None:
+        super().__init__()
+        self.config = config
+        self.latent_channels = latent_channels
+        self.text_embedding = nn.Embedding(vocab_size, config.width)
+        self.place_embedding = nn.Embedding(NUM_PLACES, config.width)
+        self.latent_input = Linear(latent_channels, config.width)
+        self.time_embedding = nn.Sequential(
+            Linear(config.width, config.width), nn.SiLU(), Linear(config.width, config.width)
+        )
+        if config.action_input is ActionInput.text_value:
+            self.value_input = Linear(2 * config.num_value_frequencies, config.width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_blocks))
+        self.final_norm = RmsNorm(config.width, config.norm_eps)
+        self.latent_output = Linear(config.width, latent_channels)
+
+    def initialise(self, *, generator: torch.Generator) -> "Transfusion":
+        """Draw every matrix from N(0, 1/fan_in), what writes to the residual stream smaller, the latent output 0.
+
+        A zero latent output predicts the mean of normalised latents. Returns the model itself.
+        """
+        residual_scale = 1 / math.sqrt(2 * self.config.num_blocks)
+        for name, parameter in self.named_parameters():
+            if parameter.dim() < 2:
+                continue  # norms start at one
+            fan_in = parameter.shape[-2] if parameter.dim() == 3 else parameter.shape[-1]
+            std = 0.02 if "embedding.weight" in name else 1 / math.sqrt(fan_in)
+            if name.endswith(("attention.output.weight", "output.weight")) and name.startswith("blocks"):
+                std *= residual_scale
+            if name == "latent_output.weight":
+                std = 0.0
+            with torch.no_grad():
+                parameter.normal_(0, std, generator=generator)
+        return self
+
+    def forward(
+        self, inputs: TokenInputs, attend: Attend, *, dtype: torch.dtype = torch.float32
+    ) -> tuple[Float[Tensor, "*batch token width"], Float[Tensor, ""]]:
+        """Return the normalised hidden states (in `dtype`) and the sum of load-balance losses."""
+        x = self.embed(inputs, dtype=dtype)
+        angles = rotary_angles(inputs.positions, head_dim=self.config.head_dim, base=self.config.rotary_base)
+        modalities = Modalities.of(inputs.is_image)
+        balance = torch.zeros((), device=x.device)
+        for layer, block in enumerate(self.blocks):
+            x, block_balance = block(x, angles, attend, layer, modalities)
+            balance = balance + block_balance
+        return self.final_norm(x), balance
+
+    def embed(self, inputs: TokenInputs, *, dtype: torch.dtype) -> Float[Tensor, "*batch token width"]:
+        """Embed text by token, place and (if configured) value; latents by a linear layer and their time."""
+        text = self.text_embedding(inputs.ids) + self.place_embedding(inputs.places)
+        if self.config.action_input is ActionInput.text_value:
+            features = fourier_features(inputs.values, num_frequencies=self.config.num_value_frequencies)
+            text = text + self.value_input(features) * inputs.is_value[..., None]
+        waves = sinusoids(inputs.times, width=self.config.width).to(dtype)
+        image = self.latent_input(inputs.latents.to(dtype)) + self.time_embedding(waves)
+        return torch.where(inputs.is_image[..., None], image, text.to(dtype))
+
+    def text_logits(self, hidden: Float[Tensor, "token width"]) -> Float[Tensor, "token vocabulary"]:
+        """Score the next text token; float32, since the loss takes differences of large logits."""
+        return F.linear(hidden, self.text_embedding.weight.to(hidden.dtype)).float()
+
+    def latents(self, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch channel"]:
+        """Read out latents (or velocities, as the flow configuration says), in float32."""
+        return self.latent_output(hidden).float()
+
+
+def sinusoids(times: Float[Tensor, " *batch"], *, width: int) -> Float[Tensor, "*batch {width}"]:
+    """Return cosines and sines of 1000 t at `width // 2` frequencies from 1 down to 1e-4."""
+    half = width // 2
+    frequency = torch.exp(-math.log(10_000) * torch.arange(half, device=times.device) / half)
+    angle = 1000 * times[..., None] * frequency
+    return torch.cat((angle.cos(), angle.sin()), dim=-1)
+
+
+def fourier_features(
+    values: Float[Tensor, " *batch"], *, num_frequencies: int
+) -> Float[Tensor, "*batch feature"]:
+    """Return cosines and sines of a number at wavelengths from 128 down by halves [its own unit]."""
+    wavelength = 128.0 / 2.0 ** torch.arange(num_frequencies, device=values.device)
+    angle = 2 * math.pi * values[..., None] / wavelength
+    return torch.cat((angle.cos(), angle.sin()), dim=-1)
