@@ -80,8 +80,9 @@ class Mixture:
     """An iterator of documents that never ends.
 
     Document i of a kind is a pure function of (seed, kind, i); shard s of n holds i = s, s + n, s + 2n, ...
-    The next kind is the one that is furthest behind its share of the tokens given so far: nothing is drawn for
-    it, and the shares are met as closely as the lengths of documents allow. `count_tokens` gives that length.
+    The next kind is the one that is furthest behind its share of the tokens given so far: nothing is drawn
+    for it, and the shares are met as closely as the lengths of documents allow. `count_tokens` gives the
+    length of a document.
     """
 
     def __init__(

@@ -32,6 +32,7 @@ from worldmodel.vocabulary import (
 __all__ = ["NUM_PLACES", "TextTokenizer", "TokenizedText"]
 
 _PARTS_OF_ACTIONS = r"action: dx=|, dyaw=|, dy=|, dt=|[0-9]\.(?=[0-9])|[0-9]|[+-]"
+_SAMPLE = "action: dx=+0.123, dy=-4.567, dyaw=+0.890, dt=2.68"
 # The rest of the pieces are those of GPT-2, less digits and signs. A space before an action stays on its own.
 _PIECES = (
     _PARTS_OF_ACTIONS + r"| (?=action: dx=)|'(?:s|t|re|ve|m|ll|d)"
@@ -66,6 +67,12 @@ class TextTokenizer:
         self._digits = {vocabulary[digit]: digit for digit in DIGITS}
         self._pointed = {vocabulary[digit]: digit[0] for digit in POINTED_DIGITS}
         self._ordinary = OrdinaryActions(vocabulary)
+        # Cut the other way, the same vocabulary would give numbers that the model has never seen.
+        if self.encode(_SAMPLE).ids.tolist() != self.encode_many([_SAMPLE])[0].ids.tolist():
+            raise ValueError(
+                f"this tokenizer does not cut {_SAMPLE!r} into fields, signs and digits; make one with "
+                "TextTokenizer.train"
+            )
 
     def encode(self, text: str) -> TokenizedText:
         """Turn a text into tokens, without <bos> or <eos>."""
