@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+_Index = tuple[np.ndarray | slice, np.ndarray | slice]
+
 UNITS_PER_M = 32.0
 """Doom map units in a metre."""
 PLAYER_RADIUS_M = 16 / UNITS_PER_M
@@ -62,13 +64,15 @@ class Clearance:
         A step up of at most 0.75 m and head room of 1.75 m are needed; a drop may be of any height,
         so moves are one-way.
         """
-        start_row, start_column = starts[..., 0], starts[..., 1]
-        end_row, end_column = ends[..., 0], ends[..., 1]
-        start_floor, end_floor = self.floor_m[start_row, start_column], self.floor_m[end_row, end_column]
-        head_room = self.ceiling_m[end_row, end_column] - np.maximum(start_floor, end_floor)
+        return self.admits_at((starts[..., 0], starts[..., 1]), (ends[..., 0], ends[..., 1]))
+
+    def admits_at(self, starts: _Index, ends: _Index) -> Bool[np.ndarray, "..."]:
+        """Return the same for cells given as (rows, columns), either index arrays or slices."""
+        start_floor, end_floor = self.floor_m[starts], self.floor_m[ends]
+        head_room = self.ceiling_m[ends] - np.maximum(start_floor, end_floor)
         return np.asarray(
-            self.is_free[start_row, start_column]
-            & self.is_free[end_row, end_column]
+            self.is_free[starts]
+            & self.is_free[ends]
             & (end_floor - start_floor <= STEP_UP_M + 1e-6)
             & (head_room >= HEAD_ROOM_M - 1e-6)
         )
@@ -78,7 +82,8 @@ class Clearance:
     ) -> Bool[np.ndarray, " *batch"]:
         """Return whether the player can walk straight from each start to its end; True means yes."""
         length_m = float(np.max(np.linalg.norm(ends_m - starts_m, axis=-1), initial=0.0))
-        num_samples = int(np.ceil(length_m / (0.5 * self.resolution_m))) + 2
+        # An even number of samples misses the corners of cells on a diagonal from centre to centre.
+        num_samples = 2 * int(np.ceil(length_m / self.resolution_m)) + 2
         shares = np.linspace(0, 1, num_samples)[:, None]
         cells = self.cells(starts_m[..., None, :] + shares * (ends_m - starts_m)[..., None, :])
         return np.asarray(self.admits(cells[..., :-1, :], cells[..., 1:, :]).all(axis=-1))

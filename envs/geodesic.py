@@ -8,6 +8,7 @@ raised lift are obstacles, nothing is assumed to open or move, and no line to te
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
@@ -18,8 +19,9 @@ from envs.clearance import Clearance, Sector, measure_clearance
 
 __all__ = ["DistanceField", "Sector", "WalkableMap"]
 
-_MOVES = [(0, 1), (1, 0), (1, 1), (1, -1), (1, 2), (2, 1), (1, -2), (2, -1)]
-"""Half of the 16 moves (rows, columns): straight, diagonal, knight's. Lengths are at most 2.8% too long."""
+_HALF_OF_MOVES = ((0, 1), (1, 0), (1, 1), (1, -1), (1, 2), (2, 1), (1, -2), (2, -1))
+_MOVES = (*_HALF_OF_MOVES, *((-rows, -columns) for rows, columns in _HALF_OF_MOVES))
+"""The 16 moves (rows, columns): straight, diagonal, knight's. Lengths on them are at most 2.8% too long."""
 _MAX_LEG = 64
 """Nodes of a path that are tried for one straight leg; without it, smoothing is quadratic in the length."""
 _NO_LINES = np.zeros((0, 4))
@@ -163,30 +165,47 @@ class WalkableMap:
     def _edges(self, cells: np.ndarray) -> csr_array:
         """Return the directed graph, and keep its reverse for the distance fields."""
         sources, targets, lengths_m = [], [], []
-        padded = np.pad(self._node_at, 2, constant_values=-1)
+        neighbours = np.pad(self._node_at, 2, constant_values=-1)
+        steps = _single_steps(self.clearance, pad=2 * self.stride)
         for move in _MOVES:
-            neighbour = padded[cells[:, 0] + 2 + move[0], cells[:, 1] + 2 + move[1]]
-            source = np.flatnonzero(neighbour >= 0)
-            target = neighbour[source]
-            for start, end in ((source, target), (target, source)):
-                joined = self._walks(self.stride * cells[start], self.stride * cells[end])
-                sources.append(start[joined])
-                targets.append(end[joined])
-                lengths_m.append(np.full(int(joined.sum()), self.spacing_m * np.hypot(*move)))
+            target_at = neighbours[cells[:, 0] + 2 + move[0], cells[:, 1] + 2 + move[1]]
+            joined = (target_at >= 0) & self._walks(steps, move)[tuple(cells.T)]
+            sources.append(np.flatnonzero(joined))
+            targets.append(target_at[joined])
+            lengths_m.append(np.full(int(joined.sum()), self.spacing_m * np.hypot(*move)))
         source, target, length_m = map(np.concatenate, (sources, targets, lengths_m))
         shape = (len(cells), len(cells))
         self._reverse = csr_array((length_m, (target, source)), shape=shape)
         return csr_array((length_m, (source, target)), shape=shape)
 
-    def _walks(self, start: np.ndarray, end: np.ndarray) -> np.ndarray:
-        """Return whether each edge can be walked, checked at every cell on the way."""
-        num_parts = int(np.abs(end - start).max(initial=1))
-        walks = np.ones(len(start), dtype=bool)
-        for part in range(num_parts):
-            here = start + np.rint((end - start) * (part / num_parts)).astype(int)
-            there = start + np.rint((end - start) * ((part + 1) / num_parts)).astype(int)
-            walks &= self.clearance.admits(here, there)
+    def _walks(self, steps: dict[tuple[int, int], np.ndarray], move: tuple[int, int]) -> np.ndarray:
+        """Return for all places of the node grid whether every cell on the line of a move can be passed."""
+        line = np.rint(np.linspace(0, 1, 98)[:, None] * move * self.stride).astype(int)
+        way = line[np.append(True, np.diff(line, axis=0).any(axis=-1))]
+        pad, (num_rows, num_columns) = 2 * self.stride, self.clearance.is_free.shape
+        walks = np.ones(self._node_at.shape, dtype=bool)
+        for here, there in pairwise(way.tolist()):
+            rows = slice(pad + here[0], pad + here[0] + num_rows, self.stride)
+            columns = slice(pad + here[1], pad + here[1] + num_columns, self.stride)
+            walks &= steps[there[0] - here[0], there[1] - here[1]][rows, columns]
         return walks
+
+
+def _single_steps(clearance: Clearance, *, pad: int) -> dict[tuple[int, int], np.ndarray]:
+    """Return from which cells each of the eight neighbours can be stepped to, with a border of False."""
+    num_rows, num_columns = clearance.is_free.shape
+    steps = {}
+    for row, column in ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)):
+        here = (_overlap(-row, num_rows), _overlap(-column, num_columns))
+        there = (_overlap(row, num_rows), _overlap(column, num_columns))
+        admits = np.zeros((num_rows + 2 * pad, num_columns + 2 * pad), dtype=bool)
+        admits[pad:-pad, pad:-pad][here] = clearance.admits_at(here, there)
+        steps[row, column] = admits
+    return steps
+
+
+def _overlap(offset: int, size: int) -> slice:
+    return slice(max(offset, 0), size + min(offset, 0))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,7 +92,7 @@ class GridRoom(gymnasium.Env):
         self.walkable = two_rooms()
         self._size = {"height": frame_height, "width": frame_width}
         self._pose = np.zeros(3)
-        self._field: DistanceField | None = None
+        self.field: DistanceField | None = None
         self._goal_frame = np.zeros(size, dtype=np.uint8)
         self._steps_left = 0
         self._reached = False
@@ -105,7 +105,7 @@ class GridRoom(gymnasium.Env):
         if chosen.get("level", LEVEL) != LEVEL:
             raise ValueError(f"unknown level {chosen['level']!r}; there is only {LEVEL!r}")
         episode = chosen.get("episode") or self._draw()
-        self._field = self.walkable.distance_field(np.array(episode.goal_pose[:2]))
+        self.field = self.walkable.distance_field(np.array(episode.goal_pose[:2]))
         self._goal_frame = self.frame_at(np.array(episode.goal_pose))
         self._pose = np.array(chosen.get("pose", episode.start_pose), dtype=np.float64)
         self._steps_left = episode.max_steps
@@ -157,8 +157,8 @@ class GridRoom(gymnasium.Env):
         return {"image": self.frame_at(self._pose), "goal": self._goal_frame.copy()}
 
     def _info(self, before: np.ndarray, *, collided: bool, success: bool) -> dict[str, Any]:
-        assert self._field is not None
-        distance_m = self._field.distance_m(self._pose[:2])
+        assert self.field is not None
+        distance_m = self.field.distance_m(self._pose[:2])
         self._reached = self._reached or distance_m <= SUCCESS_RADIUS_M
         return {
             "pose": self._pose.copy(),
