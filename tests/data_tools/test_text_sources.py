@@ -70,14 +70,14 @@ def test_offline_gets_one_clear_error(tmp_path, monkeypatch):
         raise urllib.error.URLError("no network")
 
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
-    with pytest.raises(ConnectionError, match="cannot download whale from https://.*from_folder=FOLDER"):
+    with pytest.raises(ConnectionError, match=r"cannot download whale from https://.*from_folder=FOLDER"):
         fetch(source(), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_wrong_bytes_are_refused_and_not_kept(origin, tmp_path):
     (origin / "whale.txt").write_bytes(CONTENT[:-1])
-    with pytest.raises(ValueError, match="is not whale: needed 32 bytes .* got 31 bytes"):
+    with pytest.raises(ValueError, match=r"is not whale: needed 32 bytes .* got 31 bytes"):
         fetch(source(), tmp_path / "out", from_folder=origin)
     assert not (tmp_path / "out").exists()
     with pytest.raises(ValueError, match="is not whale"):
@@ -87,7 +87,7 @@ def test_wrong_bytes_are_refused_and_not_kept(origin, tmp_path):
 def test_a_file_that_is_not_there_is_named(origin, tmp_path):
     with pytest.raises(FileNotFoundError, match="lacks shark"):
         fetch(source(name="shark"), tmp_path, from_folder=origin)
-    with pytest.raises(FileNotFoundError, match="python -m data_tools.text_sources"):
+    with pytest.raises(FileNotFoundError, match=r"python -m data_tools.text_sources"):
         read_texts(source(), tmp_path)
 
 
@@ -102,7 +102,8 @@ def test_instructions_are_one_text_a_path():
 
 
 def test_the_notice_of_project_gutenberg_is_not_part_of_the_text(tmp_path):
-    text = "\ufefflicence\r\n*** START OF THE BOOK ***\r\nIt is a truth\r\n*** END OF THE BOOK ***\r\nmore licence"
+    body = "*** START OF THE BOOK ***\r\nIt is a truth\r\n*** END OF THE BOOK ***"
+    text = f"\ufefflicence\r\n{body}\r\nmore licence"
     book = source(text.encode())
     (tmp_path / "whale.txt").write_bytes(text.encode())
     assert read_texts(book, tmp_path) == ["It is a truth"]
