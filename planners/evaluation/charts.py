@@ -37,10 +37,14 @@ def draw_costs(candidate_costs: Sequence[Sequence[float]], *, label: str) -> str
         for index, cost in enumerate(costs):
             # The golden ratio spreads neighbours evenly, without a random stream in a drawing.
             offset = ((index * 0.618034) % 1 - 0.5) * column * 0.6
-            children.append(svg.element("circle", cx=centre + offset, cy=place(cost), r=2.2, class_="cost-dot"))
+            children.append(
+                svg.element("circle", cx=centre + offset, cy=place(cost), r=2.2, class_="cost-dot")
+            )
         best = min(best, *costs)
         best_line.append((centre, place(best)))
-        children.append(svg.text(centre, COST_HEIGHT_PX - 16, f"iteration {number + 1}", class_="tick middle"))
+        children.append(
+            svg.text(centre, COST_HEIGHT_PX - 16, f"iteration {number + 1}", class_="tick middle")
+        )
     children.append(svg.polyline(best_line, class_="best-line"))
     children += [svg.element("circle", cx=x, cy=y, r=4, class_="best-dot") for x, y in best_line]
     return svg.drawing(children, width=WIDTH_PX, height=COST_HEIGHT_PX, label=label, class_="chart")

@@ -34,7 +34,9 @@ class MapLayers:
 def draw_map(layers: MapLayers, *, label: str) -> str:
     """Return the map as SVG, north up, with a scale bar."""
     frame = _Frame(layers)
-    children = [svg.polyline([frame(wall[:2]), frame(wall[2:])], class_="wall") for wall in frame.near(layers.walls)]
+    children = [
+        svg.polyline([frame(wall[:2]), frame(wall[2:])], class_="wall") for wall in frame.near(layers.walls)
+    ]
     for number, group in enumerate(layers.candidates):
         opacity = 0.12 + 0.38 * (number + 1) / len(layers.candidates)
         lines = [svg.polyline([frame(point) for point in path], class_="candidate") for path in group]

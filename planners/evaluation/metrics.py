@@ -44,7 +44,7 @@ def path_errors(
     of the position changes between neighbouring poses (8 poses, 7 pairs). No alignment, no scaling, and one
     constant orientation for all poses, so heading counts in `final_yaw_rad` only.
 
-    Source: NWM's `planning_eval.py` by the library `evo` (PROTOCOL C3); it reports units of spacing.
+    Source: NWM's `planning_eval.py` by the library `evo`; it reports units of spacing.
     """
     if planned.shape != true.shape or len(true) < 2:
         raise ValueError(

@@ -9,6 +9,31 @@ from data_tools.trajectory import Trajectory, displacement_between, integrate, m
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProblemShape:
+    """What is cut from a trajectory."""
+
+    num_problems: int = 1
+    """Problems a trajectory."""
+    num_context: int = 4
+    """Frames that the planner sees, the start's included."""
+    horizon: int = 8
+    """Steps from the start to the goal."""
+
+    def __post_init__(self) -> None:
+        """Refuse what holds no problem."""
+        if min(self.num_problems, self.num_context) < 1 or self.horizon < 2:
+            raise ValueError(
+                "need num_problems >= 1, num_context >= 1 and horizon >= 2; got "
+                f"{self.num_problems}, {self.num_context} and {self.horizon}"
+            )
+
+    @property
+    def least_frames(self) -> int:
+        """Frames that a trajectory must have."""
+        return self.num_context + self.horizon + self.num_problems - 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlanningProblem:
     """One problem, cut from a trajectory that no model was trained on.
 
@@ -27,6 +52,7 @@ class PlanningProblem:
     start_pose: Float64[np.ndarray, " 3"]
     true_poses: Float64[np.ndarray, "step 3"]
     spacing_m: float
+    """The data set's mean step length; scores are also given in units of it."""
 
     def true_displacements(self) -> Float64[np.ndarray, "step 3"]:
         """Return the displacement of each step, in the robot frame of its start."""
@@ -36,11 +62,11 @@ class PlanningProblem:
 
 def cut_problems(
     trajectory: Trajectory,
+    shape: ProblemShape,
     *,
     split: str,
-    num_problems: int,
-    num_context: int,
-    horizon: int,
+    name: str,
+    spacing_m: float,
     rng: np.random.Generator,
 ) -> list[PlanningProblem]:
     """Cut problems at distinct random frames of a trajectory.
@@ -49,10 +75,10 @@ def cut_problems(
 
     Args:
         trajectory: A recording with poses.
+        shape: What to cut.
         split: Name of the split it belongs to.
-        num_problems: How many to cut.
-        num_context: Frames that the planner sees, the start's included.
-        horizon: Steps from the start to the goal.
+        name: What the problems' names begin with: `<name>/0`, `<name>/1`, ...
+        spacing_m: The data set's mean step length.
         rng: Random stream; consumed.
 
     Returns:
@@ -60,28 +86,28 @@ def cut_problems(
     """
     if trajectory.poses is None:
         raise ValueError(f"{trajectory.name} has no poses; planning problems need them to know the truth")
-    first, last = num_context - 1, trajectory.num_frames - 1 - horizon
-    if last - first + 1 < num_problems:
+    first, last = shape.num_context - 1, trajectory.num_frames - 1 - shape.horizon
+    if trajectory.num_frames < shape.least_frames:
         raise ValueError(
-            f"{trajectory.name} has {trajectory.num_frames} frames; {num_problems} problems with {num_context} of "
-            f"context and a goal {horizon} steps ahead need {num_context + horizon + num_problems - 1}. "
+            f"{trajectory.name} has {trajectory.num_frames} frames; {shape.num_problems} problems with "
+            f"{shape.num_context} of context and a goal {shape.horizon} steps ahead need {shape.least_frames}. "
             "Record longer trajectories."
         )
-    frames = sorted(rng.choice(np.arange(first, last + 1), size=num_problems, replace=False).tolist())
+    frames = sorted(rng.choice(np.arange(first, last + 1), size=shape.num_problems, replace=False).tolist())
     return [
         PlanningProblem(
-            problem_id=f"{trajectory.name}/{frame}",
+            problem_id=f"{name}/{number}",
             split=split,
             level=trajectory.place,
             trajectory=trajectory.name,
             frame=frame,
             context=np.stack([trajectory.frames[index] for index in range(frame - first, frame + 1)]),
-            goal=trajectory.frames[frame + horizon],
+            goal=trajectory.frames[frame + shape.horizon],
             start_pose=trajectory.poses[frame],
-            true_poses=trajectory.poses[frame + 1 : frame + horizon + 1],
-            spacing_m=trajectory.spacing_m,
+            true_poses=trajectory.poses[frame + 1 : frame + shape.horizon + 1],
+            spacing_m=spacing_m,
         )
-        for frame in frames
+        for number, frame in enumerate(frames)
     ]
 
 

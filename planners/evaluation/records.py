@@ -8,19 +8,16 @@ import dataclasses
 import enum
 import hashlib
 import json
-import platform
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
 Row = TypeVar("Row")
-PACKAGES = ("torch", "numpy", "vizdoom", "worldnav")
 PLAIN_TYPES = {
     str: pa.string(),
     int: pa.int64(),
@@ -154,12 +151,6 @@ def hash_of_folder(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def versions() -> str:
-    """Return the versions that numbers may depend on, as JSON."""
-    found = {name: version(name) for name in PACKAGES}
-    return json.dumps({"python": platform.python_version(), **found}, sort_keys=True)
-
-
 def schema_of(row_type: type) -> pa.Schema:
     """Return the Parquet schema of a row dataclass."""
     return pa.schema(_fields(row_type))
@@ -186,9 +177,7 @@ def from_table(table: pa.Table, row_type: type[Row]) -> list[Row]:
 
 def _fields(row_type: type) -> list[pa.Field]:
     hints = typing.get_type_hints(row_type)
-    return [
-        pa.field(field.name, *_arrow_type(hints[field.name])) for field in dataclasses.fields(row_type)
-    ]
+    return [pa.field(field.name, *_arrow_type(hints[field.name])) for field in dataclasses.fields(row_type)]
 
 
 def _arrow_type(hint: Any) -> tuple[pa.DataType, bool]:
@@ -221,6 +210,8 @@ def _built(hint: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(hint):
         assert isinstance(value, Mapping)
         hints = typing.get_type_hints(hint)
-        built = {field.name: _built(hints[field.name], value[field.name]) for field in dataclasses.fields(hint)}
+        built = {
+            field.name: _built(hints[field.name], value[field.name]) for field in dataclasses.fields(hint)
+        }
         return typing.cast(type, hint)(**built)
     return value

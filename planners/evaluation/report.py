@@ -70,17 +70,25 @@ def _tiles(summary: Summary) -> str:
         if result.gap_closed is not None:
             gap = result.gap_closed
             tiles.append(
-                (_percent(gap.mean), f"of the gap closed, {words} (95%: {_percent(gap.low)} to {_percent(gap.high)})")
+                (
+                    _percent(gap.mean),
+                    f"of the gap closed, {words} (95%: {_percent(gap.low)} to {_percent(gap.high)})",
+                )
             )
         elif Method.oracle_simulator.name in result.table and result.best_baseline is not None:
-            ratio = result.table["oracle_simulator"]["ate_m"].mean / result.table[result.best_baseline]["ate_m"].mean
+            ratio = (
+                result.table["oracle_simulator"]["ate_m"].mean
+                / result.table[result.best_baseline]["ate_m"].mean
+            )
             tiles.append((f"{ratio:.2f} ×", f"oracle simulator's ATE over the best baseline's, {words}"))
     for split, driven in summary.closed_loop.items():
         ours = driven.table.get(OURS)
         if ours is not None:
             label = f"closed-loop success, {split.replace('_', ' ')} ({ours['success'].n} episodes)"
             tiles.append((_percent(ours["success"].mean), label))
-    inner = "".join(f'<div class="tile"><b>{escape(big)}</b><span>{escape(small)}</span></div>' for big, small in tiles)
+    inner = "".join(
+        f'<div class="tile"><b>{escape(big)}</b><span>{escape(small)}</span></div>' for big, small in tiles
+    )
     return f'<div class="tiles">{inner}</div>'
 
 
@@ -95,12 +103,18 @@ def _open_loop_section(summary: Summary, rows: Sequence[OpenLoopRow]) -> str:
         chart_rows = [(name, metrics["ate_m"]) for name, metrics in result.table.items()]
         chart = (
             draw_intervals(
-                chart_rows, oracles=ORACLES, highlighted=OURS, unit="ATE [m]", label=f"ATE of each method, {split}"
+                chart_rows,
+                oracles=ORACLES,
+                highlighted=OURS,
+                unit="ATE [m]",
+                label=f"ATE of each method, {split}",
             )
             if chart_rows
             else ""
         )
-        counted = f"{result.num_problems} problems" + (f", {result.num_failed} failed" if result.num_failed else "")
+        counted = f"{result.num_problems} problems" + (
+            f", {result.num_failed} failed" if result.num_failed else ""
+        )
         parts.append(
             f'<div class="card"><h3>{_split_title(split)} <span class="tag">{counted}</span></h3>'
             f'<p class="quiet">{escape(SPLITS[split])}</p>'
@@ -129,7 +143,9 @@ def _closed_loop_section(summary: Summary, rows: Sequence[ClosedLoopRow]) -> str
         "<p>The agent plans, drives the first steps of its plan, looks again, and decides when it has arrived.</p>",
     ]
     for split, result in summary.closed_loop.items():
-        counted = f"{result.num_episodes} episodes" + (f", {result.num_failed} failed" if result.num_failed else "")
+        counted = f"{result.num_episodes} episodes" + (
+            f", {result.num_failed} failed" if result.num_failed else ""
+        )
         parts.append(
             f'<div class="card"><h3>{_split_title(split)} <span class="tag">{counted}</span></h3>'
             f'<p class="quiet">{escape(SPLITS[split])}</p>{_table(result.table, CLOSED_LOOP_METRICS, best=None)}</div>'
@@ -237,8 +253,10 @@ def _methods_section(summary: Summary) -> str:
         "versions": run.versions,
         "wall time [s]": json.dumps({name: round(seconds, 1) for name, seconds in run.timing.items()}),
     }
-    rows = "".join(f'<tr><td>{escape(name)}</td><td class="wrap" style="white-space:normal">{escape(value)}</td></tr>'
-                   for name, value in facts.items())
+    rows = "".join(
+        f'<tr><td>{escape(name)}</td><td class="wrap" style="white-space:normal">{escape(value)}</td></tr>'
+        for name, value in facts.items()
+    )
     return (
         "<h2>How each number was made</h2>"
         f'<div class="card"><h3>Protocol</h3>{_definitions(protocol)}</div>'
@@ -252,15 +270,18 @@ def _methods_section(summary: Summary) -> str:
 
 def _definitions(words: Mapping[str, str]) -> str:
     inner = "".join(
-        f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(meaning)}</dd>" for name, meaning in words.items()
+        f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(meaning)}</dd>"
+        for name, meaning in words.items()
     )
     return f"<dl>{inner}</dl>"
 
 
 def _numbers(numbers: Mapping[str, str]) -> str:
-    return '<div class="numbers">' + "".join(
-        f"<span>{escape(name)} <b>{escape(value)}</b></span>" for name, value in numbers.items()
-    ) + "</div>"
+    return (
+        '<div class="numbers">'
+        + "".join(f"<span>{escape(name)} <b>{escape(value)}</b></span>" for name, value in numbers.items())
+        + "</div>"
+    )
 
 
 def _video(content: bytes) -> str:
@@ -276,7 +297,9 @@ def _method_title(name: str) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f}%" if math.isfinite(share) else "undefined" if math.isnan(share) else "unbounded"
+    return (
+        f"{100 * share:.0f}%" if math.isfinite(share) else "undefined" if math.isnan(share) else "unbounded"
+    )
 
 
 def _lines(lines: Sequence[Sequence[float]]) -> np.ndarray:
@@ -289,12 +312,20 @@ def _positions(flat: Sequence[float]) -> np.ndarray:
 
 def _key(entries: Mapping[str, str]) -> str:
     inner = "".join(
-        f'<li><i style="border-color:var(--{colour})"></i>{escape(words)}</li>' for words, colour in entries.items()
+        f'<li><i style="border-color:var(--{colour})"></i>{escape(words)}</li>'
+        for words, colour in entries.items()
     )
     return f'<ul class="key">{inner}</ul>'
 
 
 _PLAN_KEY = _key(
-    {"driven": "ours", "recorded (true)": "true", "candidates, later iterations darker": "cloud", "walls": "wall"}
+    {
+        "driven": "ours",
+        "recorded (true)": "true",
+        "candidates, later iterations darker": "cloud",
+        "walls": "wall",
+    }
 )
-_DRIVE_KEY = _key({"driven": "ours", "within 1 m of the goal": "true", "candidates": "cloud", "walls": "wall"})
+_DRIVE_KEY = _key(
+    {"driven": "ours", "within 1 m of the goal": "true", "candidates": "cloud", "walls": "wall"}
+)

@@ -57,7 +57,9 @@ class ShardStore:
             table = pq.read_table(path)
             metadata = table.schema.metadata or {}
             return (
-                from_table(table, row_type) if metadata.get(CONFIG_HASH) == self.config_hash.encode() else None
+                from_table(table, row_type)
+                if metadata.get(CONFIG_HASH) == self.config_hash.encode()
+                else None
             )
         except (pa.ArrowException, OSError, ValueError):
             return None

@@ -114,9 +114,7 @@ class Summary:
     run: Run
 
 
-def summarise(
-    open_rows: Sequence[OpenLoopRow], closed_rows: Sequence[ClosedLoopRow], run: Run
-) -> Summary:
+def summarise(open_rows: Sequence[OpenLoopRow], closed_rows: Sequence[ClosedLoopRow], run: Run) -> Summary:
     """Return the tables of all splits that the rows hold."""
     return Summary(
         open_loop={

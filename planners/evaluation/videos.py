@@ -86,9 +86,7 @@ def data_uri(content: bytes, media_type: str) -> str:
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _encode_mp4(
-    pictures: Sequence[UInt8[np.ndarray, "height width 3"]], *, frames_per_s: float
-) -> bytes:
+def _encode_mp4(pictures: Sequence[UInt8[np.ndarray, "height width 3"]], *, frames_per_s: float) -> bytes:
     import imageio.v3 as imageio  # noqa: PLC0415 (only the report needs it)
 
     with tempfile.TemporaryDirectory() as folder:

@@ -45,7 +45,7 @@ def test_errors_equal_the_calls_that_nwm_makes():
 
 
 def test_a_constant_velocity_error_by_hand():
-    # PROTOCOL C4: an error of e a step gives ATE sqrt(mean(k^2, k = 1..8)) e = 5.05 e and RPE e.
+    # An error of e a step gives ATE sqrt(mean(k^2, k = 1..8)) e = 5.05 e and RPE e.
     true = np.tile([0.3, 0.0, 0.0], (8, 1))
     errors = path_errors(true + np.array([0.1, 0.0, 0.0]), true, spacing_m=1.0)
     assert errors.ate_m == pytest.approx(0.1 * math.sqrt(204 / 8))

@@ -37,7 +37,10 @@ def plan_rows() -> list[OpenLoopRow]:
         simulated=tuple(png(20 * step) for step in range(1, 9)),
         driven=tuple((1.0 + 0.2 * step, 2.0, 0.5) for step in range(1, 9)),
         imagined=tuple(png(15 * step) for step in range(1, 9)),
-        candidates=((tuple(float(value) for value in range(6)), tuple(float(value) for value in range(4, 10))),) * 3,
+        candidates=(
+            (tuple(float(value) for value in range(6)), tuple(float(value) for value in range(4, 10))),
+        )
+        * 3,
         candidate_costs=((0.5, 0.25), (0.25, 0.125), (0.125, 0.0625)),
         walls=((0.0, 0.0, 2.0, 2.0),),
     )

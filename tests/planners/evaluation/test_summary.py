@@ -27,7 +27,12 @@ def test_names_of_the_summary(tmp_path: Path) -> None:
     write_summary(summarise(plan_rows(), drive_rows(), RUN), tmp_path / "summary.json")
     written = json.loads((tmp_path / "summary.json").read_text())
     for metric in OPEN_METRICS:
-        assert written["open_loop"]["unseen_levels"]["prior_mean"][metric].keys() == {"mean", "low", "high", "n"}
+        assert written["open_loop"]["unseen_levels"]["prior_mean"][metric].keys() == {
+            "mean",
+            "low",
+            "high",
+            "n",
+        }
     assert written["open_loop"]["seen_levels"]["gap_closed"].keys() == {"mean", "low", "high", "n"}
     for metric in CLOSED_METRICS:
         assert written["closed_loop"]["seen_levels"]["shortest_path"][metric]["n"] == 4

@@ -1,0 +1,1 @@
+"""Named runs of the commands in this package, as YAML for Hydra."""

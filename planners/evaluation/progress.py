@@ -1,0 +1,53 @@
+"""Progress: the bar of a long run, and its tables, on the terminal."""
+
+import contextlib
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table as RichTable
+
+from planners.evaluation.shards import OnProgress
+from planners.evaluation.summary import CLOSED_LOOP_METRICS, ORACLES, Summary, Table
+
+SHOWN_OPEN_LOOP = ("ate_m", "rpe_m", "ate_spacing", "final_position_m", "final_yaw_rad")
+
+
+@contextlib.contextmanager
+def progress_bar(console: Console, title: str) -> Iterator[OnProgress]:
+    """Show a bar while shards are computed."""
+    columns = (TextColumn("{task.description:<26}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task(title, total=None)
+
+        def on_progress(num_done: int, num_all: int) -> None:
+            progress.update(bar, completed=num_done, total=num_all)
+
+        yield on_progress
+
+
+def print_summary(console: Console, summary: Summary) -> None:
+    """Print the tables: means, and 95% intervals in brackets."""
+    for split, result in summary.open_loop.items():
+        title = f"Open loop, {split.replace('_', ' ')}: {result.num_problems} problems, {result.num_failed} failed"
+        console.print(_table(title, result.table, SHOWN_OPEN_LOOP))
+        if result.gap_closed is not None:
+            gap = result.gap_closed
+            console.print(f"gap closed: {gap.mean:.2f} [{gap.low:.2f}, {gap.high:.2f}]\n")
+    for split, driven in summary.closed_loop.items():
+        title = f"Closed loop, {split.replace('_', ' ')}: {driven.num_episodes} episodes, {driven.num_failed} failed"
+        console.print(_table(title, driven.table, CLOSED_LOOP_METRICS))
+
+
+def _table(title: str, table: Table, metrics: tuple[str, ...]) -> RichTable:
+    shown = RichTable(title=title, title_justify="left")
+    shown.add_column("")
+    for metric in metrics:
+        shown.add_column(metric, justify="right")
+    for name, intervals in table.items():
+        cells = [
+            f"{intervals[metric].mean:.2f} [{intervals[metric].low:.2f}, {intervals[metric].high:.2f}]"
+            for metric in metrics
+        ]
+        shown.add_row(f"{name} (oracle)" if name in ORACLES else name, *cells)
+    return shown

@@ -1,0 +1,53 @@
+"""Results: what an evaluation leaves behind (rows, summary, page), and what it prints."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from data_tools.provenance import current_commit
+from planners.evaluation.progress import print_summary
+from planners.evaluation.records import ClosedLoopRow, OpenLoopRow, Provenance, to_table
+from planners.evaluation.report import write_report
+from planners.evaluation.shards import write_atomically
+from planners.evaluation.summary import Run, Summary, summarise, write_summary
+
+
+def run_of(provenance: Provenance, config: Mapping[str, object], timing: Mapping[str, float]) -> Run:
+    """Return what a run's numbers belong to."""
+    return Run(
+        checkpoint=provenance.checkpoint,
+        checkpoint_hash=provenance.checkpoint_hash,
+        config_hash=provenance.config_hash,
+        config=config,
+        commit=current_commit(),
+        seed=provenance.seed,
+        versions=provenance.versions,
+        timing=timing,
+    )
+
+
+def publish(
+    console: Console,
+    out: Path,
+    run: Run,
+    *,
+    open_rows: Sequence[OpenLoopRow],
+    closed_rows: Sequence[ClosedLoopRow],
+) -> Summary:
+    """Write `open_loop.parquet`, `closed_loop.parquet`, `summary.json` and `index.html`, and print the tables."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, rows, row_type in (
+        ("open_loop", open_rows, OpenLoopRow),
+        ("closed_loop", closed_rows, ClosedLoopRow),
+    ):
+        if rows:
+            write_atomically(to_table(rows, row_type), out / f"{name}.parquet")
+    summary = summarise(open_rows, closed_rows, run)
+    write_summary(summary, out / "summary.json")
+    write_report(summary, open_rows, closed_rows, out / "index.html")
+    print_summary(console, summary)
+    for row in {row.error: row for row in (*open_rows, *closed_rows) if row.error is not None}.values():
+        console.print(f"[bold]failed:[/bold] {row.level}: {row.error}", markup=True)
+    console.print(f"\nReport: {(out / 'index.html').resolve().as_uri()}", soft_wrap=True)
+    return summary
