@@ -2,9 +2,10 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 CAMERA_HEIGHT_M = 41 / 32
 STEP_HEIGHT_M = 24 / 32
@@ -45,6 +46,18 @@ class FreeSpace:
         return 1.0 if rng.random() < left_m**2 / max(left_m**2 + right_m**2, 1e-9) else -1.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Rays:
+    """Which pixels of a depth image are looked at, and where they look; `firsts`: each ray's first column."""
+
+    rows: Int[np.ndarray, " row"]
+    columns: Int[np.ndarray, " column"]
+    slope: Float[np.ndarray, "row 1"]
+    cosine: Float[np.ndarray, " column"]
+    firsts: Int[np.ndarray, " ray"]
+    bearing_rad: Float[np.ndarray, " ray"]
+
+
 def free_space_from_depth(
     depth_m: Float[np.ndarray, "height width"], *, field_of_view_rad: float = math.pi / 2, num_rays: int = 20
 ) -> FreeSpace:
@@ -53,22 +66,31 @@ def free_space_from_depth(
     A pixel is an obstacle if its surface is higher than a step above the robot's floor and lower than its
     head; of each ray's columns the nearest obstacle counts. Depth is planar: along the camera's axis [m].
     """
-    height, width = depth_m.shape
+    rays = _rays(*depth_m.shape, field_of_view_rad, num_rays)
+    sampled_m = depth_m[rays.rows[:, None], rays.columns]
+    surface_m = CAMERA_HEIGHT_M - sampled_m * rays.slope
+    is_obstacle = (surface_m > STEP_HEIGHT_M + 0.05) & (surface_m < BODY_HEIGHT_M)
+    nearest_m = np.where(is_obstacle, sampled_m, sampled_m.max()).min(axis=0)
+    return FreeSpace(
+        bearing_rad=rays.bearing_rad, distance_m=np.minimum.reduceat(nearest_m / rays.cosine, rays.firsts)
+    )
+
+
+@lru_cache(maxsize=8)
+def _rays(height: int, width: int, field_of_view_rad: float, num_rays: int) -> _Rays:
     if width < num_rays:
         raise ValueError(f"needed a depth image of at least {num_rays} columns, got {width}")
     focal_px = width / 2 / math.tan(field_of_view_rad / 2)
+    # 40 x 80 pixels are enough to find what stands in the way, and take a sixth of the time.
     rows = np.arange(0, height, max(1, height // 40))
     columns = np.arange(0, width, max(1, width // 80))
-    sampled_m = depth_m[np.ix_(rows, columns)]
-    slope = (rows + 0.5 - height / 2) / focal_px
-    surface_m = CAMERA_HEIGHT_M - sampled_m * slope[:, None]
-    is_obstacle = (surface_m > STEP_HEIGHT_M + 0.05) & (surface_m < BODY_HEIGHT_M)
-    far_m = float(sampled_m.max()) if sampled_m.size else 0.0
-    nearest_m = np.where(is_obstacle, sampled_m, far_m).min(axis=0)
     bearing_rad = -np.arctan((columns + 0.5 - width / 2) / focal_px)
-    distance_m = nearest_m / np.cos(bearing_rad)
     groups = np.array_split(np.arange(len(columns)), num_rays)
-    return FreeSpace(
+    return _Rays(
+        rows=rows,
+        columns=columns,
+        slope=((rows + 0.5 - height / 2) / focal_px)[:, None],
+        cosine=np.cos(bearing_rad),
+        firsts=np.array([group[0] for group in groups]),
         bearing_rad=np.array([bearing_rad[group].mean() for group in groups]),
-        distance_m=np.array([distance_m[group].min() for group in groups]),
     )

@@ -7,8 +7,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float64
 
+from envs.follower import ShortestPathFollower
 from envs.free_space import FreeSpace
-from envs.geodesic import DistanceField, WalkableMap
+from envs.geodesic import WalkableMap
 
 MAX_STEP_M = 0.6
 MAX_TURN_RAD = 1.0
@@ -86,42 +87,38 @@ class NoisyFollower:
     def __init__(self, walkable: WalkableMap, *, step_s: float) -> None:
         self._walkable = walkable
         self._step_s = step_s
-        self._field: DistanceField | None = None
-        self._speed_m_s = 1.0
+        self._follower: ShortestPathFollower | None = None
         self._drift_rad = 0.0
         self._num_stuck = 0
 
     def act(
         self, pose: Float64[np.ndarray, "3"], free: FreeSpace, collided: bool, *, rng: np.random.Generator
     ) -> Float64[np.ndarray, "3"]:
-        """Walk toward the point of the path 0.8 m ahead; draw another goal at its end or when stuck."""
+        """Follow the path; draw another goal at its end, when stuck, or when off the map."""
         self._num_stuck = self._num_stuck + 1 if collided else 0
-        here_m = pose[:2]
-        if self._field is None or self._num_stuck > 3 or self._field.distance_m(here_m) < 0.4:
-            self._draw_goal(here_m, rng=rng)
-        waypoint_m = self._waypoint(here_m)
-        if waypoint_m is None:  # off the map, on a ledge perhaps: get away in any free direction
-            self._field = None
+        action = self._follow(pose)
+        if action is None or action[3] > 0.5 or self._num_stuck > 3:
+            self._draw_goal(pose[:2], rng=rng)
+            action = self._follow(pose)
+        if action is None:  # on a ledge without a way to the goal: get away in any free direction
             return np.array([min(0.25, 0.5 * free.ahead_m()), 0.0, rng.uniform(-0.5, 0.5)])
-        offset_m = waypoint_m - here_m
-        self._drift_rad = 0.8 * self._drift_rad + rng.normal(0.0, 0.08)
-        error_rad = _angle_between(pose[2], math.atan2(offset_m[1], offset_m[0]) + self._drift_rad)
-        turn_rad = float(np.clip(0.6 * error_rad, -0.6, 0.6)) + rng.normal(0.0, 0.03)
-        # Slower in sharp corners; what lies behind is turned to first.
-        step_m = self._speed_m_s * self._step_s * max(0.0, math.cos(error_rad))
-        return np.array([step_m, rng.normal(0.0, 0.02), turn_rad])
+        self._drift_rad = 0.8 * self._drift_rad + rng.normal(0.0, 0.06)
+        return action[:3] + np.array([0.0, rng.normal(0.0, 0.02), self._drift_rad])
 
-    def _waypoint(self, here_m: Float64[np.ndarray, "2"]) -> Float64[np.ndarray, "2"] | None:
-        if self._field is None or not math.isfinite(self._field.distance_m(here_m)):
+    def _follow(self, pose: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "4"] | None:
+        if self._follower is None or not math.isfinite(self._follower.field.distance_m(pose[:2])):
             return None
-        return self._field.waypoint(here_m, lookahead_m=0.8)
+        return self._follower.act(pose).astype(np.float64)
 
     def _draw_goal(self, here_m: Float64[np.ndarray, "2"], *, rng: np.random.Generator) -> None:
-        self._speed_m_s = rng.uniform(0.8, 1.5)
-        self._num_stuck = 0
         nodes, _ = self._walkable.near(here_m)
-        near_m = here_m if len(nodes) else None
-        self._field = self._walkable.distance_field(self._walkable.sample(rng=rng, near_m=near_m))
+        goal_m = self._walkable.sample(rng=rng, near_m=here_m if len(nodes) else None)
+        self._num_stuck = 0
+        self._follower = ShortestPathFollower(
+            field=self._walkable.distance_field(goal_m),
+            step_m=rng.uniform(0.6, 1.3) * self._step_s,
+            lookahead_m=rng.uniform(1.0, 2.0),
+        )
 
 
 class RandomCommands:

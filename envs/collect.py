@@ -1,0 +1,225 @@
+"""Collect: record trajectories of many levels in parallel (`python -m envs.collect out=FOLDER seed=0`).
+
+It can be stopped at any moment; the same command goes on from where it was. Beside the trajectories stand
+`config.json` (what a trajectory is made of), `summary_seed<seed>.json`, and a row a trajectory in
+`.records/`.
+"""
+
+import json
+import multiprocessing
+import os
+import shutil
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from data_tools import config as configuration
+from data_tools.provenance import current_commit, installed_versions
+from data_tools.trajectory import write_trajectory
+from envs.collect_summary import Row, row_of, summarise, summary_table
+from envs.level_recorder import LevelRecorder, RecordConfig, trajectory_name
+from envs.levels import TRAIN_LEVELS, check_level
+
+_RECORDS = ".records"
+_TRAJECTORIES_PER_TASK = 16
+"""An engine starts in 0.4 s and records a trajectory of 120 frames in about 0.25 s."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectConfig(RecordConfig):
+    """What to record, and how; frame size, shares and the like are those of `RecordConfig`.
+
+    Attributes:
+        out: Folder of the trajectories.
+        seed: Trajectories of different seeds are different, and have different names.
+        levels: Levels of `envs.levels`; the training levels unless given.
+        frames_per_level: Frames of each level, rounded up to whole trajectories.
+        workers: Processes.
+    """
+
+    out: str
+    seed: int
+    levels: list[str] = field(default_factory=lambda: list(TRAIN_LEVELS))
+    frames_per_level: int = 30_000
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for level in self.levels:
+            check_level(level)
+        if len(set(self.levels)) != len(self.levels):
+            raise ValueError(f"each level may be named once; got {', '.join(self.levels)}")
+        if self.frames_per_level < 1 or self.workers < 1 or not self.levels:
+            raise ValueError(
+                "needed at least one level, frame and worker; got "
+                f"{len(self.levels)}, frames_per_level={self.frames_per_level}, workers={self.workers}"
+            )
+
+    @property
+    def trajectories_per_level(self) -> int:
+        """Trajectories of each level."""
+        return -(-self.frames_per_level // self.trajectory_frames)
+
+    @property
+    def record(self) -> RecordConfig:
+        """The part that determines the trajectories."""
+        return RecordConfig(**{one.name: getattr(self, one.name) for one in fields(RecordConfig)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Some trajectories of one level, for one worker."""
+
+    out: Path
+    level: str
+    indices: tuple[int, ...]
+    seed: int
+    record: RecordConfig
+
+
+def collect(config: CollectConfig, *, console: Console) -> dict[str, object]:
+    """Record what is missing in `out` and return the summary of all that is there for this seed.
+
+    Raises:
+        ValueError: If `out` holds trajectories that another configuration made.
+        OSError: If a trajectory cannot be written; those that were are whole.
+    """
+    out = Path(config.out)
+    (out / _RECORDS).mkdir(parents=True, exist_ok=True)
+    _claim(out, config.record)
+    names = {
+        level: [
+            trajectory_name(level, index, seed=config.seed, config=config.record)
+            for index in range(config.trajectories_per_level)
+        ]
+        for level in config.levels
+    }
+    _remove_unfinished(out, {name for of_level in names.values() for name in of_level})
+    started_s = time.monotonic()
+    num_recorded = _run(_tasks(out, names, config), config, console=console)
+    rows = [Row.read(_row_path(out, name)) for of_level in names.values() for name in of_level]
+    summary: dict[str, object] = {
+        **summarise(rows),
+        "num_trajectories_this_run": num_recorded,
+        "seconds_this_run": round(time.monotonic() - started_s, 3),
+        "configuration": configuration.to_dict(config),
+        "seed": config.seed,
+        "commit": current_commit(),
+        "versions": installed_versions(),
+    }
+    _write_json(out / f"summary_seed{config.seed}.json", summary)
+    return summary
+
+
+def record_task(task: Task) -> int:
+    """Record the trajectories of a task, and return how many: what a worker runs."""
+    with LevelRecorder(task.level, task.record) as recorder:
+        for index in task.indices:
+            recording = recorder.record(index, seed=task.seed)
+            # The row first: a trajectory that is there has its row.
+            _write_json(_row_path(task.out, recording.trajectory.name), asdict(row_of(recording)))
+            write_trajectory(recording.trajectory, task.out)
+    return len(task.indices)
+
+
+@hydra.main(version_base=None, config_path="conf", config_name="collect")
+def main(node: DictConfig) -> None:
+    """Record the trajectories that the command line asks for."""
+    console = Console()
+    config = configuration.to_object(node, CollectConfig)
+    try:
+        summary = collect(config, console=console)
+    except KeyboardInterrupt:
+        console.print("Stopped. What is written is whole; the same command goes on from here.")
+        raise SystemExit(130) from None
+    console.print(summary_table(summary))
+
+
+def _run(tasks: list[Task], config: CollectConfig, *, console: Console) -> int:
+    """Record all tasks in parallel, under a progress bar; return the number of trajectories."""
+    num_all = len(config.levels) * config.trajectories_per_level
+    num_missing = sum(len(task.indices) for task in tasks)
+    columns = (TextColumn("recording"), BarColumn(), MofNCompleteColumn(), TextColumn("trajectories"))
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        bar = progress.add_task("recording", total=num_all, completed=num_all - num_missing)
+        if not tasks:
+            return 0
+        executor = ProcessPoolExecutor(
+            min(config.workers, len(tasks)), mp_context=multiprocessing.get_context("spawn")
+        )
+        try:
+            pending = [executor.submit(record_task, task) for task in tasks]
+            for done in as_completed(pending):
+                progress.advance(bar, done.result())
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"could not write to {config.out} ({error.strerror}); whole trajectories are kept: "
+                "make room and run the same command again",
+            ) from error
+        finally:
+            executor.shutdown(cancel_futures=True)
+    return num_missing
+
+
+def _tasks(out: Path, names: dict[str, list[str]], config: CollectConfig) -> list[Task]:
+    """Return what is missing, level by level, so that a worker's map of the level serves again."""
+    tasks = []
+    for level, of_level in names.items():
+        missing = [index for index, name in enumerate(of_level) if not (out / name).exists()]
+        # At least a task a worker, or a few long trajectories would leave workers idle.
+        size = min(_TRAJECTORIES_PER_TASK, max(1, len(missing) // config.workers))
+        tasks += [
+            Task(
+                out=out,
+                level=level,
+                indices=tuple(missing[start : start + size]),
+                seed=config.seed,
+                record=config.record,
+            )
+            for start in range(0, len(missing), size)
+        ]
+    return tasks
+
+
+def _claim(out: Path, record: RecordConfig) -> None:
+    """Write the configuration that makes the folder's trajectories, or check it against the one there."""
+    path, wanted = out / "config.json", asdict(record)
+    if not path.exists():
+        _write_json(path, wanted)
+        return
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if found != wanted:
+        different = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
+        told = ", ".join(f"{key}={found.get(key)} there, {wanted.get(key)} asked for" for key in different)
+        raise ValueError(f"{out} was recorded differently ({told}); choose another out= or the same values")
+
+
+def _remove_unfinished(out: Path, names: set[str]) -> None:
+    """Remove what a stopped run left half-written of the trajectories that this run records."""
+    for path in out.glob(".*.partial"):
+        if path.name[1:].rsplit(".", 2)[0] in names:
+            shutil.rmtree(path)
+
+
+def _row_path(out: Path, name: str) -> Path:
+    return out / _RECORDS / f"{name}.json"
+
+
+def _write_json(path: Path, content: dict[str, object]) -> None:
+    """Write a JSON file whole or not at all."""
+    partial = path.with_suffix(f".{os.getpid()}.tmp")
+    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+configuration.store("collect_schema", CollectConfig)
+
+if __name__ == "__main__":
+    main()
