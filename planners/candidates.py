@@ -6,7 +6,7 @@ from enum import Enum
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from data_tools.action_text import round_actions
@@ -148,6 +148,13 @@ def to_jumps(actions: Float[Tensor, "*batch step 4"], *, dt_s: float) -> Float[T
     whole_s = np.full((*steps.shape[:-2], 1), dt_s * steps.shape[-2])
     jump = round_actions(np.concatenate([compose(steps[..., :3]), whole_s], axis=-1))
     return torch.from_numpy(jump).to(actions)
+
+
+def to_moves(actions: Float[Tensor, "step 4"]) -> list[Float32[np.ndarray, " 4"]]:
+    """Return (dx, dy, dyaw, 0) of each action: what an environment takes, whose steps all last as long."""
+    moves = actions.numpy(force=True).astype(np.float32)
+    moves[:, 3] = 0.0
+    return list(moves)
 
 
 def draw_noise(

@@ -32,7 +32,7 @@ class CemConfig:
     num_candidates: int = 64
     num_elites: int = 8
     num_iterations: int = 3
-    std_floor: float = 0.1
+    std_floor: float = 0.05
     """Spread that is always left, in units of the prior's own: variances get `std_floor^2` of the prior's."""
     prior_weight: float = 0.0
     """How much a standard deviation away from the prior costs; 0 trusts the model entirely."""

@@ -22,20 +22,18 @@ class Distance(Enum):
 
 
 def pixel_cost(
-    frames: UInt8[Tensor, "*batch height width 3"], goal: UInt8[Tensor, "*batch height width 3"]
+    frames: UInt8[Tensor, "*batch height width 3"], goal: UInt8[Tensor, "*batch goal_height goal_width 3"]
 ) -> Float[Tensor, " *batch"]:
     """Return the mean absolute difference [0..1] at three scales, averaged.
 
-    Frames are resized by area to 64 x 64 and compared there, at 1/4 (16 x 16) and at 1/16 (4 x 4): fine
-    detail tells close poses apart, the coarse scales still see the goal when no pixel matches.
-
-    Source: the cost that VIZDOOM.md measured.
+    Frames of any size are resized by area to 64 x 64 and compared there, at 1/4 (16 x 16) and at 1/16
+    (4 x 4): fine detail tells close poses apart, the coarse scales still see the goal when no pixel matches.
     """
-    _check_shapes(frames, goal, "frames")
+    assert frames.shape[:-3] == goal.shape[:-3], "expand the goal over the candidates first"
     difference = _square(frames) - _square(goal)
     # Pooling is linear: the difference of the pooled is the pooled difference.
     scales = [F.avg_pool2d(difference, pooling).abs().mean(dim=(1, 2, 3)) for pooling in PIXEL_POOLINGS]
-    return (sum(scales, torch.zeros_like(scales[0])) / len(scales)).reshape(frames.shape[:-3])  # *batch
+    return torch.stack(scales).mean(dim=0).reshape(frames.shape[:-3])  # *batch
 
 
 def latent_cost(
@@ -49,14 +47,14 @@ def latent_cost(
     The square grid is compared as it is, pooled to 2 x 2, and pooled to one token; each scale counts by its
     mean over tokens and channels.
     """
-    _check_shapes(latents, goal, "latents")
+    assert latents.shape == goal.shape, "expand the goal over the candidates first"
     side = round(latents.shape[-2] ** 0.5)
     if side * side != latents.shape[-2]:
         raise ValueError(f"latents must be a square grid of tokens; got {latents.shape[-2]} tokens")
     # float32: differences between close candidates drown in half precision.
     grids = [
         rearrange(
-            each.float().flatten(end_dim=-3),
+            each.float().reshape(-1, *each.shape[-2:]),
             "batch (row column) channel -> batch channel row column",
             row=side,
         )
@@ -87,11 +85,3 @@ def _compare(
 def _square(frames: UInt8[Tensor, "*batch height width 3"]) -> Float[Tensor, "flat 3 side side"]:
     images = rearrange(frames.flatten(end_dim=-4) if frames.ndim > 3 else frames[None], "n h w c -> n c h w")
     return F.adaptive_avg_pool2d(images.float() / 255, PIXEL_SIDE)
-
-
-def _check_shapes(ours: Tensor, goal: Tensor, what: str) -> None:
-    if ours.shape != goal.shape:
-        raise ValueError(
-            f"{what} and goal must have the same shape; got {tuple(ours.shape)} and {tuple(goal.shape)}. "
-            "Expand the goal over the candidates first."
-        )

@@ -14,6 +14,9 @@ Observation = Mapping[str, np.ndarray]
 Info = Mapping[str, Any]
 """What an environment tells about the truth: poses, collisions, distances. Only experts may read it."""
 
+STOP = np.array([0.0, 0.0, 0.0, 1.0], dtype=np.float32)
+"""The action that ends an episode; copy it."""
+
 
 @runtime_checkable
 class WorldModel(Protocol):

@@ -1,0 +1,158 @@
+import numpy as np
+import pytest
+import torch
+
+from data_tools.action_text import format_actions
+from data_tools.pose import compose, move
+from planners.baselines import prior_mean
+from planners.candidates import Parameterisation, Prior, to_actions
+from planners.cem import Cem, CemConfig
+from planners.evaluate import (
+    YAW_M,
+    ImaginationConfig,
+    Mode,
+    action_texts,
+    decoded_goal,
+    encoded_goal,
+    latent_goal,
+    pixel_goal,
+    pose_evaluate,
+    simulator_evaluate,
+    world_model_evaluate,
+)
+from planners.protocols import Simulator, WorldModel
+from tests.envs.grid_room import GridRoom
+from tests.planners.toy_world import ToyModel, frame_of
+
+STARTS = np.array([[0.5, -1.0, 0.3], [-2.0, 1.0, -2.8]])
+GOALS = np.array([[2.0, 0.4, 0.5], [1.2, -0.6, -0.9]])  # displacements
+
+
+def _prior(horizon: int = 8) -> Prior:
+    return Prior(
+        mean=torch.tensor([0.2, 0.0, 0.0], dtype=torch.float64),
+        covariance=torch.diag(torch.tensor([0.01, 0.005, 0.02], dtype=torch.float64)),
+        parameterisation=Parameterisation.arc,
+        horizon=horizon,
+        dt_s=9 / 35,
+    )
+
+
+def _frames(poses):
+    return torch.from_numpy(np.stack([frame_of(pose) for pose in poses]))
+
+
+def _evaluate(model, config, goal=None):
+    goals = _frames([move(start, goal) for start, goal in zip(STARTS, GOALS, strict=True)])
+    return world_model_evaluate(
+        model,
+        model.encode_context(_frames(STARTS)[:, None]),
+        goal(goals) if goal else latent_goal(model.encode(goals)),
+        step_s=9 / 35,
+        config=config,
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def _candidates(num_samples, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(2, num_samples, 3, generator=generator, dtype=torch.float64)
+    return to_actions(_prior().mean + 0.1 * noise, _prior())
+
+
+def test_toys_are_what_planners_ask_for():
+    assert isinstance(ToyModel(), WorldModel)
+    assert isinstance(GridRoom(), Simulator)
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_a_perfect_model_plans_to_the_goal(mode):
+    cem = Cem(CemConfig(num_candidates=64, num_elites=6, num_iterations=6, std_floor=0.02))
+    evaluate = _evaluate(ToyModel(), ImaginationConfig(mode=mode))
+    plan = cem.plan(evaluate, _prior(), generators=[torch.Generator().manual_seed(seed) for seed in (0, 1)])
+    np.testing.assert_allclose(compose(plan.actions[..., :3].numpy()), GOALS, atol=0.05)
+
+
+def test_a_jump_costs_what_its_steps_cost():
+    candidates = _candidates(5)
+    model = ToyModel()
+    steps, jump = (
+        _evaluate(model, ImaginationConfig(mode=mode))(candidates) for mode in (Mode.steps, Mode.jump)
+    )
+    torch.testing.assert_close(steps, jump, atol=5e-3, rtol=5e-3)
+    assert model.asked == [(2, 5, 8, 1), (2, 5, 1, 1)]
+    assert steps.dtype == torch.float64
+
+
+def test_equal_candidates_cost_the_same_in_every_call():
+    evaluate = _evaluate(ToyModel(noise=0.5), ImaginationConfig())
+    torch.testing.assert_close(evaluate(_candidates(5)), evaluate(_candidates(5)), rtol=0, atol=0)
+
+
+def test_refined_candidates_rank_by_their_refined_cost_and_before_all_others():
+    model = ToyModel(noise=0.3)
+    drafts = _evaluate(model, ImaginationConfig(num_steps=1))(_candidates(7))
+    mixed = _evaluate(model, ImaginationConfig(num_steps=1, refine_top=3, refine_steps=1000))(_candidates(7))
+    exact = _evaluate(ToyModel(), ImaginationConfig())(_candidates(7))
+    best = drafts.argsort(dim=1)[:, :3]
+    torch.testing.assert_close(mixed.gather(1, best), exact.gather(1, best), atol=5e-3, rtol=5e-3)
+    others = drafts.argsort(dim=1)[:, 3:]
+    assert (mixed.gather(1, others) >= mixed.gather(1, best).max(dim=1, keepdim=True).values).all()
+    assert model.asked[1:] == [(2, 7, 1, 1), (2, 3, 1, 1000)]
+
+
+def test_a_decoded_goal_compares_frames():
+    model = ToyModel()
+    evaluate = _evaluate(model, ImaginationConfig(), goal=lambda goals: decoded_goal(model, goals))
+    assert evaluate(_candidates(5)).shape == (2, 5)
+
+
+def test_texts_are_nested_as_problem_candidate_step():
+    actions = _candidates(3)[:, :, :2]
+    texts = action_texts(actions)
+    assert [len(texts), len(texts[0]), len(texts[0][0])] == [2, 3, 2]
+    assert texts[1][2][0] == format_actions(actions[1, 2, :1].numpy())[0]
+
+
+def test_the_true_pose_costs_nothing_and_others_their_distance():
+    steps = np.array([[0.3, 0.0, 0.1], [0.3, 0.0, 0.0]])
+    candidates = torch.from_numpy(np.concatenate([steps, np.full((2, 1), 0.25)], axis=1))[None, None]
+    final = compose(steps)
+    for change, cost in [((0, 0, 0), 0.0), ((0.3, 0.4, 0), 0.5), ((0, 0, 0.2), 0.2 * YAW_M)]:
+        goal = (final + np.array(change))[None]
+        assert pose_evaluate(goal)(candidates).item() == pytest.approx(cost)
+
+
+def test_the_oracle_simulator_beats_the_prior_mean_walls_included():
+    room = GridRoom()
+    starts = np.array([[1.5, 1.5, 0.4], [1.0, 3.0, 0.0]])
+    steps = np.array([[0.26, 0.0, 0.08], [0.15, 0.0, -0.12]])
+    goals = torch.from_numpy(
+        np.stack([room.drive(s, np.tile(d, (8, 1))).frame for s, d in zip(starts, steps, strict=True)])
+    )
+    evaluate = simulator_evaluate(room, starts, pixel_goal(goals))
+    cem = Cem(CemConfig(num_candidates=48, num_elites=6, num_iterations=4))
+    plan = cem.plan(evaluate, _prior(), generators=[torch.Generator().manual_seed(seed) for seed in (0, 1)])
+    truth = compose(np.tile(steps[:, None], (1, 8, 1)))
+    off = np.linalg.norm(compose(plan.actions[..., :3].numpy())[:, :2] - truth[:, :2], axis=1)
+    mean = compose(prior_mean(_prior(), num_problems=2)[..., :3].numpy())
+    assert (off < 0.5 * np.linalg.norm(mean[:, :2] - truth[:, :2], axis=1)).all()
+    into_wall = to_actions(torch.tensor([[[0.6, 0.0, 0.0]], [[0.0, 0.0, 0.0]]]).double(), _prior())
+    assert evaluate(into_wall).isfinite().all()
+
+
+def test_an_encoded_goal_is_the_latent_cost_of_the_true_frames():
+    model = ToyModel()
+    frames = _frames([move(start, goal) for start, goal in zip(STARTS, GOALS, strict=True)])
+    cost = encoded_goal(model.encode, frames)
+    views = torch.stack([frames, _frames(STARTS)], dim=1)  # problem sample ...
+    expected = latent_goal(model.encode(frames))(
+        torch.stack([model.encode(frames), model.encode(_frames(STARTS))], 1)
+    )
+    torch.testing.assert_close(cost(views), expected)
+    assert (cost(views)[:, 0] == 0).all()
+
+
+def test_imagining_nothing_is_refused():
+    with pytest.raises(ValueError, match="at least 1, refine_top at least 0; got 0, 4 and 0"):
+        ImaginationConfig(num_steps=0)
