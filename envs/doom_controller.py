@@ -1,98 +1,122 @@
 """The drive controller: which buttons move the player by a displacement in a given number of tics.
 
-Doom's walk is known exactly, so nothing needs to be read back between two tics. In one tic, in map units,
+Doom's walk is known to the last bit, so nothing needs to be read back between two tics. In one tic, in 16.16
+fixed point,
 
     velocity += thrust;  position += velocity;  velocity *= 0.90625
 
-with a thrust in whole 32nds of a unit, at most 50 of them, forward and to the side of the heading *after* this tic's turn.
-The controller carries this model along and steers the velocity in each tic toward
-(remaining displacement) / (remaining tics). It starts from rest. Against a wall, what happens differs from the model;
-that is how a collision is noticed.
-Source: `P_XYMovement`, `P_Thrust` and `P_MovePlayer` of ZDoom 2.8; measured to agree within 1 mm a step.
+with a thrust in whole 32nds of a map unit, at most 50 of them, ahead and to the side of the heading
+*after* this tic's turn. The controller carries this model along and steers the velocity in each tic toward
+(remaining displacement) / (remaining tics), starting from rest. On a free way the player ends exactly where
+the model says; against a wall, or in a fall, he does not, and that is how those are noticed.
+Source: `P_XYMovement`, `P_Thrust`, `R_InitTables` of ZDoom 2.8; the tests compare bit by bit.
 """
 
 import math
 from dataclasses import dataclass
 
-__all__ = ["TURNS", "UNITS_PER_M", "Place", "nudge_buttons", "plan_step", "turn_button"]
+__all__ = ["TURNS", "UNIT", "Place", "Step", "half_turn", "nudge", "plan_step", "turn_button"]
 
-UNITS_PER_M = 32.0
-"""Map units in a metre: the player is 56 units tall."""
-TURNS = 65536
+UNIT = 1 << 16
+"""A map unit in the engine's fixed point."""
+TURNS = 1 << 16
 """The engine's headings are whole 65536ths of a turn."""
 
-_FRICTION = 0.90625
-_THRUST_PER_UNIT = 32
+_FIXED_PER_M = 32 * UNIT
+_THRUST = UNIT // 32
 _MAX_THRUST = 50
+_FRICTION = 0xE800
 _NUM_FINE = 8192
+_RIGHT_ANGLE = _NUM_FINE // 4
 _FINE_SHIFT = 3
-# The engine looks sines up by the 13 highest bits of the heading.
-_COS = [math.cos(2 * math.pi * index / _NUM_FINE) for index in range(_NUM_FINE)]
-_SIN = [math.sin(2 * math.pi * index / _NUM_FINE) for index in range(_NUM_FINE)]
+
+
+def _sine_table() -> list[int]:
+    """Return the engine's sines: its second quadrant is the mirrored first, one entry off."""
+    quadrant = [int(UNIT * math.sin(2 * math.pi * index / _NUM_FINE)) for index in range(_RIGHT_ANGLE)]
+    half = [*quadrant, UNIT, *quadrant[-2::-1]]
+    return half + [-sine for sine in half]
+
+
+_SIN = _sine_table()
+_COS = _SIN[_RIGHT_ANGLE:] + _SIN[:_RIGHT_ANGLE]
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the player stands, in the engine's units: map units and 65536ths of a turn."""
+    """Where the player stands: 65536ths of a map unit, and 65536ths of a turn."""
 
-    x: float
-    y: float
+    x: int
+    y: int
     heading: int
 
 
-def plan_step(
-    place: Place, displacement: tuple[float, float, float], *, num_tics: int
-) -> tuple[list[list[float]], Place]:
-    """Plan the buttons of every tic of a step that starts at rest.
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The buttons (ahead, right, turn right) of every tic, and the place where a free way ends."""
+
+    buttons: list[list[float]]
+    end: Place
+
+
+def plan_step(place: Place, displacement: tuple[float, float, float], *, num_tics: int) -> Step:
+    """Plan a step that starts at rest.
 
     Args:
-        place: Where the step starts.
+        place: Where it starts.
         displacement: (dx, dy, dyaw) in the robot frame at the start [m, m, rad].
-        num_tics: How many tics the step takes.
+        num_tics: How many tics it takes.
 
     Returns:
-        The buttons (forward, right, turn) of every tic, and where a free way ends.
+        The step; its end misses the displacement by less than 1 mm if the thrust suffices.
     """
-    dx, dy, dyaw = displacement
-    heading = place.heading
-    cos, sin = math.cos(2 * math.pi * heading / TURNS), math.sin(2 * math.pi * heading / TURNS)
-    goal_x = place.x + UNITS_PER_M * (cos * dx - sin * dy)
-    goal_y = place.y + UNITS_PER_M * (sin * dx + cos * dy)
-    turn_per_tic = dyaw * TURNS / (2 * math.pi * num_tics)
-    x, y, velocity_x, velocity_y = place.x, place.y, 0.0, 0.0
+    goal_x, goal_y = _goal(place, displacement)
+    turn_per_tic = displacement[2] * TURNS / (2 * math.pi * num_tics)
+    x, y, velocity_x, velocity_y, heading = place.x, place.y, 0, 0, place.heading
     buttons = []
     for tic in range(num_tics):
         next_heading = place.heading + round(turn_per_tic * (tic + 1))
         turn, heading = next_heading - heading, next_heading
-        fine = (heading % TURNS) >> _FINE_SHIFT
+        fine = (heading >> _FINE_SHIFT) % _NUM_FINE
         cos, sin = _COS[fine], _SIN[fine]
-        num_left = num_tics - tic
-        thrust_x = (goal_x - x) / num_left - velocity_x
-        thrust_y = (goal_y - y) / num_left - velocity_y
-        forward = round(_THRUST_PER_UNIT * (cos * thrust_x + sin * thrust_y))
-        left = round(_THRUST_PER_UNIT * (cos * thrust_y - sin * thrust_x))
-        forward = max(-_MAX_THRUST, min(_MAX_THRUST, forward))
-        left = max(-_MAX_THRUST, min(_MAX_THRUST, left))
-        velocity_x += (cos * forward - sin * left) / _THRUST_PER_UNIT
-        velocity_y += (sin * forward + cos * left) / _THRUST_PER_UNIT
+        scale = 1 / (_THRUST * UNIT)
+        thrust_x = ((goal_x - x) / (num_tics - tic) - velocity_x) * scale
+        thrust_y = ((goal_y - y) / (num_tics - tic) - velocity_y) * scale
+        ahead = max(-_MAX_THRUST, min(_MAX_THRUST, round(cos * thrust_x + sin * thrust_y)))
+        right = max(-_MAX_THRUST, min(_MAX_THRUST, round(sin * thrust_x - cos * thrust_y)))
+        # The engine rounds each product down; the sine of (heading - 90 degrees) is its own table entry.
+        velocity_x += (ahead * _THRUST * cos >> 16) + (right * _THRUST * _COS[fine - _RIGHT_ANGLE] >> 16)
+        velocity_y += (ahead * _THRUST * sin >> 16) + (right * _THRUST * _SIN[fine - _RIGHT_ANGLE] >> 16)
         x += velocity_x
         y += velocity_y
-        velocity_x *= _FRICTION
-        velocity_y *= _FRICTION
-        buttons.append([forward, -left, turn_button(turn)])
-    return buttons, Place(x, y, heading % TURNS)
+        velocity_x = velocity_x * _FRICTION >> 16
+        velocity_y = velocity_y * _FRICTION >> 16
+        buttons.append([float(ahead), float(right), turn_button(turn)])
+    return Step(buttons, Place(x, y, heading % TURNS))
 
 
-def nudge_buttons(start: Place, goal: Place) -> list[float]:
-    """Return the buttons of one tic that moves the player, at rest, to a place at most a unit away, without turning."""
-    angle = 2 * math.pi * start.heading / TURNS
-    x, y = (goal.x - start.x) / UNITS_PER_M, (goal.y - start.y) / UNITS_PER_M
-    ahead = math.cos(angle) * x + math.sin(angle) * y
-    left = math.cos(angle) * y - math.sin(angle) * x
-    return plan_step(start, (ahead, left, 0.0), num_tics=1)[0][0]
+def nudge(place: Place, goal: Place) -> Step:
+    """Plan the one tic that moves the player, at rest, to a goal at most a unit away, without turning."""
+    angle = 2 * math.pi * place.heading / TURNS
+    x_m, y_m = (goal.x - place.x) / _FIXED_PER_M, (goal.y - place.y) / _FIXED_PER_M
+    ahead_m = math.cos(angle) * x_m + math.sin(angle) * y_m
+    left_m = math.cos(angle) * y_m - math.sin(angle) * x_m
+    return plan_step(place, (ahead_m, left_m, 0.0), num_tics=1)
 
 
 def turn_button(turn: int) -> float:
-    """Return the value of the turn button [degrees, positive to the right] for a left turn of `turn` 65536ths."""
-    # The engine rounds left turns up; half a unit less makes it take exactly `turn`, whatever the rounding error.
+    """Return the turn button's value [degrees, to the right] for a left turn of `turn` 65536ths."""
+    # The engine rounds left turns up; half a unit less makes it take exactly `turn` despite rounding errors.
     return -(turn - 0.5) * 360 / TURNS if turn else 0.0
+
+
+def half_turn(turn: int) -> int:
+    """Return a turn modulo a whole one, between half a turn to the right and half a turn to the left."""
+    return (turn + TURNS // 2) % TURNS - TURNS // 2
+
+
+def _goal(place: Place, displacement: tuple[float, float, float]) -> tuple[float, float]:
+    dx, dy, _ = displacement
+    angle = 2 * math.pi * place.heading / TURNS
+    cos, sin = _FIXED_PER_M * math.cos(angle), _FIXED_PER_M * math.sin(angle)
+    return place.x + cos * dx - sin * dy, place.y + sin * dx + cos * dy

@@ -1,46 +1,59 @@
 """DoomEngine: one ViZDoom game as a metric simulator whose camera is a function of the pose.
 
-The levels are the static ones of `envs.static_game`. Every step and teleport starts at rest, and a frame is only read when
-the view has come to rest on the floor, so neither frames nor motion depend on anything but the pose (and the
-floor, where one stands below the other). Poses are (x, y, yaw) in metres and radians.
+The levels are the static ones of `envs.static_game`. Every step starts and ends at rest, and a frame is read
+only when the view has come to rest on the floor, so neither frames nor motion depend on anything but the pose.
+Poses are (x, y, yaw) in metres and radians.
 """
 
 import math
-import tempfile
-from pathlib import Path
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 import numpy as np
-import vizdoom
-from jaxtyping import Float, Float64, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, UInt8
 
 from data_tools.trajectory import displacement_between
-from envs.doom_controller import TURNS, UNITS_PER_M, Place, nudge_buttons, plan_step, turn_button
+from envs.clearance import UNITS_PER_M
+from envs.doom_controller import TURNS, UNIT, Place, half_turn, nudge, plan_step, turn_button
+from envs.doom_game import REST, DoomGame
 from envs.drive import DriveResult
-from envs.levels import check_level, game_file
-from envs.static_game import write_static_game
 
-__all__ = ["COLLISION_TOLERANCE", "TICS_PER_STEP", "TIC_S", "DoomEngine"]
+__all__ = ["COLLISION_TOLERANCE", "STEP_S", "TICS_PER_STEP", "DoomEngine", "Motion", "SeenThing"]
 
-TIC_S = 1 / 35
 TICS_PER_STEP = 9
+STEP_S = TICS_PER_STEP / 35
+"""What a step takes in the game's own time [s]: eight tics to drive, one to brake."""
 COLLISION_TOLERANCE = 0.01
-"""A step collided if what happened and what was asked differ by more than this [m, m, rad]; a free step is within 0.001."""
+"""A step collided if what happened differs from what was asked by more than this [m, m, rad]."""
 
-_START_TICS = 60
-"""In the first second of a level the player cannot turn."""
 _SETTLE_TICS = 3
 _MAX_SETTLE_TICS = 350
-_EYE_HEIGHT = 41.0
-_REST = [0.0, 0.0, 0.0]
-_BUTTONS = [
-    vizdoom.Button.MOVE_FORWARD_BACKWARD_DELTA,
-    vizdoom.Button.MOVE_LEFT_RIGHT_DELTA,
-    vizdoom.Button.TURN_LEFT_RIGHT_DELTA,
-]
-_ARGUMENTS = "-nomonsters +sv_cheats 1 +movebob 0 +stillbob 0"
+_MAX_COORDINATE_M = 1000.0
 _TELEPORT_TOLERANCE_M = 0.002
+_FIXED_PER_M = UNIT * UNITS_PER_M
+
+
+@dataclass(frozen=True, kw_only=True)
+class Motion:
+    """What a step did: the pose reached, the displacement that happened, whether it was cut short or bent."""
+
+    pose: Float64[np.ndarray, " 3"]
+    displacement: Float64[np.ndarray, " 3"]
+    collided: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenThing:
+    """A thing in sight: the engine's name of its kind, where it stands [m], its box in the frame [pixels]."""
+
+    name: str
+    x_m: float
+    y_m: float
+    left: int
+    top: int
+    width: int
+    height: int
 
 
 class DoomEngine:
@@ -49,9 +62,9 @@ class DoomEngine:
     Args:
         level: One of `envs.levels.LEVELS`.
         frame_height: Height of a frame [pixels].
-        frame_width: Width [pixels]; the engine renders 4:3 pictures of 160 x 120, 320 x 240, 640 x 480 and more.
-        with_depth: Whether `depth` can be asked for.
-        with_labels: Whether `labels` can be asked for.
+        frame_width: Width [pixels]; pictures are 4:3, such as 120 x 160 and 240 x 320.
+        with_depth: Whether `depth_m` can be asked for.
+        with_labels: Whether `things` can be asked for.
     """
 
     def __init__(
@@ -63,25 +76,14 @@ class DoomEngine:
         with_depth: bool = False,
         with_labels: bool = False,
     ) -> None:
-        self.level = level
-        self.frame_shape = (frame_height, frame_width, 3)
-        self._game_file = game_file(level)
-        self._folder = tempfile.TemporaryDirectory(prefix="worldnav-doom-")
-        self._game = vizdoom.DoomGame()
-        self._game.set_screen_resolution(_resolution(frame_height, frame_width))
-        self._game.set_screen_format(vizdoom.ScreenFormat.RGB24)
-        self._game.set_window_visible(False)
-        self._game.set_render_hud(False)
-        self._game.set_render_weapon(False)
-        self._game.set_render_crosshair(False)
-        self._game.set_depth_buffer_enabled(with_depth)
-        self._game.set_labels_buffer_enabled(with_labels)
-        self._game.set_available_buttons(_BUTTONS)
-        self._game.set_mode(vizdoom.Mode.PLAYER)
-        self._game.set_episode_timeout(0)
-        self._game.set_seed(1)
-        self._game.add_game_args(_ARGUMENTS)
-        self._start_game()
+        self._game = DoomGame(
+            level,
+            frame_height=frame_height,
+            frame_width=frame_width,
+            with_depth=with_depth,
+            with_labels=with_labels,
+        )
+        self._settle()
 
     def __enter__(self) -> Self:
         return self
@@ -94,20 +96,16 @@ class DoomEngine:
     def close(self) -> None:
         """End the game's process and remove its files; closing twice is allowed."""
         self._game.close()
-        self._folder.cleanup()
 
     def load_level(self, level: str) -> None:
-        """Start a level anew, at its own start (20 ms; 0.4 s for a level of the other game file)."""
-        check_level(level)
-        self.level = level
-        if game_file(level) == self._game_file:
-            self._game.set_doom_map(level)
-            self._game.new_episode()
-            self._begin()
-            return
-        self._game.close()
-        self._game_file = game_file(level)
-        self._start_game()
+        """Start a level at its own start (20 ms; 0.4 s for a level of the other game file)."""
+        self._game.load(level)
+        self._settle()
+
+    @property
+    def level(self) -> str:
+        """The level being played."""
+        return self._game.level
 
     @property
     def pose(self) -> Float64[np.ndarray, " 3"]:
@@ -121,54 +119,63 @@ class DoomEngine:
 
     def frame(self) -> UInt8[np.ndarray, "height width 3"]:
         """Return a copy of what the player sees."""
-        return self._state().screen_buffer.copy()
+        return self._game.state().screen_buffer.copy()
 
-    def depth(self) -> UInt8[np.ndarray, "height width"]:
-        """Return a copy of the depth along the camera's axis, in the engine's 256 levels (near is 0)."""
-        buffer = self._state().depth_buffer
+    def depth_m(self) -> Float32[np.ndarray, "height width"]:
+        """Return the depth along the camera's axis [m], in steps of 0.23 m; in the sky it means nothing."""
+        buffer = self._game.state().depth_buffer
         if buffer is None:
             raise ValueError("this engine renders no depth; make it with with_depth=True")
-        return buffer.copy()
+        # Measured by casting rays against the lines of known sectors; off by at most 4 map units.
+        return (np.float32(7.29) * buffer + np.float32(5.9)) / np.float32(UNITS_PER_M)
 
-    def labels(self) -> list[vizdoom.Label]:
-        """Return the things in sight: names and boxes in pixels."""
-        if self._state().labels_buffer is None:
-            raise ValueError("this engine renders no labels; make it with with_labels=True")
-        return list(self._state().labels)
+    def things(self) -> tuple[SeenThing, ...]:
+        """Return the things in sight."""
+        labels = self._game.state().labels
+        if labels is None:
+            raise ValueError("this engine labels nothing; make it with with_labels=True")
+        return tuple(
+            SeenThing(
+                name=label.object_name,
+                x_m=label.object_position_x / UNITS_PER_M,
+                y_m=label.object_position_y / UNITS_PER_M,
+                left=label.x,
+                top=label.y,
+                width=label.width,
+                height=label.height,
+            )
+            for label in labels
+            if label.object_name != "NavigationPlayer"
+        )
 
     def teleport(self, pose: Float[np.ndarray, " 3"]) -> None:
-        """Put the player at rest at a pose, within 1 mm and 0.0001 rad.
+        """Put the player at rest at a pose, within 1 mm and 0.0001 rad; ValueError where there is no room.
 
-        A pose inside a solid thing, or one whose way from the next whole map unit is blocked, raises a ValueError.
+        Give poses where a player can be: those of WalkableMap.sample, or recorded ones.
         """
         goal = _to_place(pose)
         self._warp(goal)
         self._settle()
-        missed_m = math.hypot(self._place.x - goal.x, self._place.y - goal.y) / UNITS_PER_M
+        missed_m = math.hypot(self._place.x - goal.x, self._place.y - goal.y) / _FIXED_PER_M
         if missed_m > _TELEPORT_TOLERANCE_M:
             raise ValueError(
                 f"no room for the player at ({pose[0]:.3f}, {pose[1]:.3f}) m in {self.level}: came to rest "
-                f"{missed_m:.3f} m away. Take poses that a player has been at, or WalkableMap.sample"
+                f"{missed_m:.3f} m away. Take poses of WalkableMap.sample, or recorded ones"
             )
 
-    def step(self, displacement: Float[np.ndarray, " 3"]) -> Float64[np.ndarray, " 3"]:
-        """Drive a displacement in one step of nine tics from rest; return the displacement that happened."""
+    def step(self, displacement: Float[np.ndarray, " 3"]) -> Motion:
+        """Drive a displacement in one step of nine tics, from rest to rest, walls included."""
         start = self.pose
-        buttons, _ = plan_step(self._place, tuple(displacement.tolist()), num_tics=TICS_PER_STEP)
-        self._brake()
-        for tic in buttons[:-1]:
-            self._game.set_action(tic)
-            self._game.advance_action(1, False)
-        self._game.set_action(buttons[-1])
-        self._game.advance_action(1, True)
-        self._read()
+        self._push(displacement)
         self._settle()
-        return displacement_between(start, self.pose)
+        happened = displacement_between(start, self.pose)
+        collided = bool(_differ(displacement[None], happened[None])[0])
+        return Motion(pose=self.pose, displacement=happened, collided=collided)
 
     def drive(
         self, start_pose: Float[np.ndarray, " 3"], displacements: Float[np.ndarray, "step 3"]
     ) -> DriveResult:
-        """Teleport to a pose and drive; the same as `teleport` and then `step` for each displacement.
+        """Teleport to a pose and drive: as `teleport`, then `step` for each displacement, but faster.
 
         Args:
             start_pose: Where to start [m, m, rad].
@@ -177,105 +184,82 @@ class DoomEngine:
         Returns:
             The last frame, and the pose and whether there was a collision after each step.
         """
-        self.teleport(start_pose)
-        happened, poses = [], []
+        return self._drive_free(start_pose, displacements) or self._drive_stepwise(start_pose, displacements)
+
+    def _drive_free(
+        self, start_pose: Float[np.ndarray, " 3"], displacements: Float[np.ndarray, "step 3"]
+    ) -> DriveResult | None:
+        """Drive by the controller's model and look once, at the end; None if the way was not free."""
+        self._warp(_to_place(start_pose))
+        places = [self._place]
         for displacement in displacements:
-            happened.append(self.step(displacement))
-            poses.append(self.pose)
-        return DriveResult(
-            frame=self.frame(),
-            poses=np.array(poses).reshape(-1, 3),
-            collided=has_collided(displacements, np.array(happened).reshape(-1, 3)),
-        )
-
-    def _start_game(self) -> None:
-        patch = Path(self._folder.name) / f"static-{self._game_file.name}"
-        if not patch.exists():
-            write_static_game(self._game_file, patch)
-        self._game.set_doom_game_path(str(self._game_file))
-        self._game.set_doom_scenario_path(str(patch))
-        self._game.set_doom_map(self.level)
-        self._game.init()
-        self._begin()
-
-    def _begin(self) -> None:
-        self._place, self._height = Place(0.0, 0.0, 0), 0.0
-        self._advance(_START_TICS)
+            self._game.act(REST)
+            self._push(displacement)
+            places.append(self._place)
         self._settle()
+        if self._place != places[-1]:
+            return None
+        return self._result(np.array([_to_pose(place) for place in places]), displacements)
 
-    def _brake(self) -> None:
-        self._game.send_game_command("use Brake")
+    def _drive_stepwise(
+        self, start_pose: Float[np.ndarray, " 3"], displacements: Float[np.ndarray, "step 3"]
+    ) -> DriveResult:
+        self.teleport(start_pose)
+        poses = [self.pose]
+        for displacement in displacements:
+            poses.append(self.step(displacement).pose)
+        return self._result(np.array(poses), displacements)
+
+    def _result(
+        self, poses: Float64[np.ndarray, "pose 3"], displacements: Float[np.ndarray, "step 3"]
+    ) -> DriveResult:
+        happened = displacement_between(poses[:-1], poses[1:])
+        return DriveResult(frame=self.frame(), poses=poses[1:], collided=_differ(displacements, happened))
 
     def _warp(self, goal: Place) -> None:
-        """Be at rest at a place after three tics: warp to whole units and turn; go the rest; brake."""
-        corner = Place(float(round(goal.x)), float(round(goal.y)), goal.heading)
-        turn = (goal.heading - self._place.heading + TURNS // 2) % TURNS - TURNS // 2
-        self._brake()
-        self._game.send_game_command(f"warp {corner.x:.0f} {corner.y:.0f}")
-        self._game.set_action([0.0, 0.0, turn_button(turn)])
-        self._game.advance_action(1, False)
-        self._game.set_action(nudge_buttons(corner, goal))
-        self._game.advance_action(1, False)
-        self._brake()
-        self._advance(1)
+        """Go to a place in three tics, the last still to come: warp to whole units, go the rest, brake."""
+        corner = Place(round(goal.x / UNIT) * UNIT, round(goal.y / UNIT) * UNIT, goal.heading)
+        rest = nudge(corner, goal)
+        self._game.warp(corner.x // UNIT, corner.y // UNIT)
+        self._game.act([0.0, 0.0, turn_button(half_turn(goal.heading - self._place.heading))])
+        self._game.act(rest.buttons[0])
+        self._game.brake()
+        self._place = rest.end
 
-    def _advance(self, num_tics: int) -> None:
-        self._game.set_action(_REST)
-        self._game.advance_action(num_tics, True)
-        self._read()
+    def _push(self, displacement: Float[np.ndarray, " 3"]) -> None:
+        """Drive a step but for its last tic, which brakes; the place becomes that of a free way."""
+        if not np.isfinite(displacement).all():
+            raise ValueError(f"needed a finite displacement (dx, dy, dyaw), got {displacement}")
+        dx, dy, dyaw = displacement.tolist()
+        plan = plan_step(self._place, (dx, dy, dyaw), num_tics=TICS_PER_STEP - 1)
+        for buttons in plan.buttons:
+            self._game.act(buttons)
+        self._game.brake()
+        self._place = plan.end
 
     def _settle(self) -> None:
-        """Wait until the player stands on the floor and the view has stopped bending; nearly always no time at all."""
-        num_tics = 0
-        while not self._at_rest:
-            assert num_tics < _MAX_SETTLE_TICS, (
-                f"the view does not come to rest at {self.pose} in {self.level}"
-            )
-            if num_tics == 0:
-                self._brake()
-            self._advance(_SETTLE_TICS)
-            num_tics += _SETTLE_TICS
-
-    def _read(self) -> None:
-        """Take over what the engine says after an update."""
-        get = self._game.get_game_variable
-        heading = round(get(vizdoom.GameVariable.ANGLE) * TURNS / 360) % TURNS
-        self._place = Place(
-            get(vizdoom.GameVariable.POSITION_X), get(vizdoom.GameVariable.POSITION_Y), heading
-        )
-        self._height = get(vizdoom.GameVariable.POSITION_Z)
-        eye_height = get(vizdoom.GameVariable.CAMERA_POSITION_Z) - self._height
-        self._at_rest = eye_height == _EYE_HEIGHT and get(vizdoom.GameVariable.VELOCITY_Z) == 0
-
-    def _state(self) -> vizdoom.GameState:
-        state = self._game.get_state()
-        assert state is not None, (
-            "the game has ended: the static levels have no exit and the player cannot die"
-        )
-        return state
+        """Let one tic pass, in falls and on stairs more, until the view is at rest; take over the place."""
+        reading, num_tics = self._game.rest(1), 1
+        while not reading.is_settled:
+            assert num_tics < _MAX_SETTLE_TICS, f"the view does not come to rest in {self.level}: {reading}"
+            reading, num_tics = self._game.rest(_SETTLE_TICS), num_tics + _SETTLE_TICS
+        self._place, self._height = reading.place, reading.height
 
 
-def has_collided(asked: Float[np.ndarray, "step 3"], happened: Float[np.ndarray, "step 3"]) -> np.ndarray:
-    """Return for each step whether its displacement was cut short or bent by more than COLLISION_TOLERANCE."""
-    return (np.abs(asked - happened) > COLLISION_TOLERANCE).any(axis=-1)
+def _differ(
+    asked: Float[np.ndarray, "step 3"], happened: Float[np.ndarray, "step 3"]
+) -> Bool[np.ndarray, " step"]:
+    return np.any(np.abs(asked - happened) > COLLISION_TOLERANCE, axis=-1)
 
 
 def _to_pose(place: Place) -> Float64[np.ndarray, " 3"]:
-    heading = (place.heading + TURNS // 2) % TURNS - TURNS // 2
-    return np.array([place.x / UNITS_PER_M, place.y / UNITS_PER_M, heading * 2 * math.pi / TURNS])
+    yaw_rad = half_turn(place.heading) * 2 * math.pi / TURNS
+    return np.array([place.x / _FIXED_PER_M, place.y / _FIXED_PER_M, yaw_rad])
 
 
 def _to_place(pose: Float[np.ndarray, " 3"]) -> Place:
+    if not (np.isfinite(pose).all() and (np.abs(pose[:2]) < _MAX_COORDINATE_M).all()):
+        raise ValueError(f"needed a finite pose (x m, y m, yaw rad) within 1000 m of the origin, got {pose}")
     x_m, y_m, yaw_rad = pose.tolist()
-    return Place(x_m * UNITS_PER_M, y_m * UNITS_PER_M, round(yaw_rad * TURNS / (2 * math.pi)) % TURNS)
-
-
-def _resolution(height: int, width: int) -> vizdoom.ScreenResolution:
-    """Return the engine's name of a 4:3 picture size (others change the field of view)."""
-    members = vizdoom.ScreenResolution.__members__
-    name = f"RES_{width}X{height}"
-    if name not in members or 3 * width != 4 * height:
-        sizes = [member.removeprefix("RES_").split("X") for member in members]
-        fitting = [f"{h}x{w}" for w, h in sizes if 3 * int(w) == 4 * int(h)]
-        raise ValueError(f"no frames of {height}x{width} (height x width); choose from {', '.join(fitting)}")
-    return members[name]
+    heading = round(yaw_rad * TURNS / (2 * math.pi)) % TURNS
+    return Place(round(x_m * _FIXED_PER_M), round(y_m * _FIXED_PER_M), heading)

@@ -1,7 +1,7 @@
 """Levels: the 68 human-made Freedoom levels that come with ViZDoom, and their split by level.
 
-`map01` to `map32` are in `freedoom2.wad`, `e1m1` to `e4m9` in `freedoom1.wad`. The split is by level, so that no wall
-of a test level was ever seen in training; each part holds levels of both games.
+`map01` to `map32` are in `freedoom2.wad`, `e1m1` to `e4m9` in `freedoom1.wad`. The split is by level, so that
+no wall of a test level was ever seen in training; each part holds levels of both games.
 """
 
 from pathlib import Path

@@ -1,0 +1,151 @@
+"""DoomGame: one ViZDoom process that plays a static level, in the engine's own units."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import vizdoom
+from vizdoom import Button, GameVariable
+
+from envs.doom_controller import TURNS, UNIT, Place
+from envs.levels import game_file
+from envs.static_game import write_static_game
+
+__all__ = ["REST", "DoomGame", "Reading"]
+
+REST = [0.0, 0.0, 0.0]
+"""No button pressed."""
+
+_START_TICS = 60
+"""In the first second of a level the player cannot turn."""
+_EYE_HEIGHT = 41.0
+_BUTTONS = [
+    Button.MOVE_FORWARD_BACKWARD_DELTA,
+    Button.MOVE_LEFT_RIGHT_DELTA,
+    Button.TURN_LEFT_RIGHT_DELTA,
+]
+_ARGUMENTS = "-nomonsters +sv_cheats 1 +movebob 0 +stillbob 0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """Where the player is, the height of his feet [map units], and whether he stands with an unbent view."""
+
+    place: Place
+    height: float
+    is_settled: bool
+
+
+class DoomGame:
+    """A running game; close it.
+
+    Args:
+        level: One of `envs.levels.LEVELS`.
+        frame_height: Height of a frame [pixels].
+        frame_width: Width of a frame [pixels].
+        with_depth: Whether the state has a depth buffer.
+        with_labels: Whether the state has labels.
+    """
+
+    def __init__(
+        self, level: str, *, frame_height: int, frame_width: int, with_depth: bool, with_labels: bool
+    ) -> None:
+        self.level = level
+        self._file = game_file(level)
+        resolution = _resolution(frame_height, frame_width)
+        self._folder = tempfile.TemporaryDirectory(prefix="worldnav-doom-")
+        self._game = vizdoom.DoomGame()
+        self._game.set_screen_resolution(resolution)
+        self._game.set_screen_format(vizdoom.ScreenFormat.RGB24)
+        self._game.set_window_visible(False)
+        self._game.set_render_hud(False)
+        self._game.set_render_weapon(False)
+        self._game.set_render_crosshair(False)
+        self._game.set_depth_buffer_enabled(with_depth)
+        self._game.set_labels_buffer_enabled(with_labels)
+        self._game.set_available_buttons(_BUTTONS)
+        self._game.set_mode(vizdoom.Mode.PLAYER)
+        self._game.set_episode_timeout(0)
+        self._game.add_game_args(_ARGUMENTS)
+        self._start()
+
+    def close(self) -> None:
+        """End the process and remove its files; closing twice is allowed."""
+        self._game.close()
+        self._folder.cleanup()
+
+    def load(self, level: str) -> None:
+        """Start a level at its own start; one of the other game file needs a new process."""
+        file = game_file(level)
+        self.level = level
+        if file == self._file:
+            self._game.set_doom_map(level)
+            self._game.new_episode()
+            self._freeze()
+        else:
+            self._file = file
+            self._game.close()
+            self._start()
+
+    def brake(self) -> None:
+        """Zero the velocity in the coming tic, before its thrust."""
+        self._game.send_game_command("use Brake")
+
+    def warp(self, x: int, y: int) -> None:
+        """Be at (x, y) [map units] on the floor after the coming tic, in which nothing else moves."""
+        self._game.send_game_command(f"warp {x} {y}")
+
+    def act(self, buttons: list[float]) -> None:
+        """Let one tic pass with these buttons, without looking: it costs a fifth of one that renders."""
+        self._game.set_action(buttons)
+        self._game.advance_action(1, False)
+
+    def rest(self, num_tics: int) -> Reading:
+        """Let tics pass without buttons, then render and read."""
+        self._game.set_action(REST)
+        self._game.advance_action(num_tics, True)
+        get = self._game.get_game_variable
+        heading = round(get(GameVariable.ANGLE) * TURNS / 360) % TURNS
+        x, y = get(GameVariable.POSITION_X), get(GameVariable.POSITION_Y)
+        height = get(GameVariable.POSITION_Z)
+        eye_height = get(GameVariable.CAMERA_POSITION_Z) - height
+        return Reading(
+            place=Place(int(x * UNIT), int(y * UNIT), heading),
+            height=height,
+            is_settled=eye_height == _EYE_HEIGHT and get(GameVariable.VELOCITY_Z) == 0,
+        )
+
+    def state(self) -> vizdoom.GameState:
+        """Return what was rendered last."""
+        state = self._game.get_state()
+        assert state is not None, "the game has ended, though there is no exit and the player cannot die"
+        return state
+
+    def _start(self) -> None:
+        patch = Path(self._folder.name) / f"static-{self._file.name}"
+        if not patch.exists():
+            write_static_game(self._file, patch)
+        self._game.set_doom_game_path(str(self._file))
+        self._game.set_doom_scenario_path(str(patch))
+        self._game.set_doom_map(self.level)
+        # Nothing in a static level is random; a fixed seed makes that hold for what we overlooked.
+        self._game.set_seed(0)
+        self._game.init()
+        self._freeze()
+
+    def _freeze(self) -> None:
+        """Stop all but the player: torches and items are animated, so frames would depend on time."""
+        self.rest(_START_TICS)
+        self._game.send_game_command("freeze")
+        self.rest(1)
+
+
+def _resolution(height: int, width: int) -> vizdoom.ScreenResolution:
+    """Return the engine's name of a 4:3 picture size; other shapes would change the field of view."""
+    members = vizdoom.ScreenResolution.__members__
+    name = f"RES_{width}X{height}"
+    if name not in members or 3 * width != 4 * height:
+        sizes = [member.removeprefix("RES_").split("X") for member in members]
+        fitting = [f"{h}x{w}" for w, h in sizes if 3 * int(w) == 4 * int(h)]
+        raise ValueError(f"no frames of {height}x{width} (height x width); choose from {', '.join(fitting)}")
+    return members[name]
