@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import TracebackType
-from typing import Self
 
 import numpy as np
 from jaxtyping import Bool, Float64
@@ -86,7 +85,7 @@ class LevelRecorder:
             with_labels=config.caption_share > 0,
         )
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "LevelRecorder":
         return self
 
     def __exit__(

@@ -69,11 +69,11 @@ class Explorer:
         return np.array([step_m, rng.normal(0.0, 0.02), turn_rad])
 
     def _choose(self, yaw_rad: float, free: FreeSpace, *, rng: np.random.Generator) -> None:
-        weight = np.minimum(free.distance_m, 6.0) ** 2 + 1e-3
+        weight = np.minimum(free.distance_m, 6.0) ** 1.5 + 1e-3
         bearing_rad = rng.choice(free.bearing_rad, p=weight / weight.sum())
         self._heading_rad = yaw_rad + float(bearing_rad) + rng.normal(0.0, 0.1)
         self._speed_m_s = rng.uniform(0.8, 1.3)
-        self._steps_left = int(rng.integers(4, 14))
+        self._steps_left = int(rng.integers(3, 11))
 
 
 class NoisyFollower:
@@ -88,22 +88,28 @@ class NoisyFollower:
         self._walkable = walkable
         self._step_s = step_s
         self._follower: ShortestPathFollower | None = None
+        self._explorer = Explorer(step_s=step_s)
+        self._num_exploring = 0
         self._drift_rad = 0.0
         self._num_stuck = 0
 
     def act(
         self, pose: Float64[np.ndarray, "3"], free: FreeSpace, collided: bool, *, rng: np.random.Generator
     ) -> Float64[np.ndarray, "3"]:
-        """Follow the path; draw another goal at its end, when stuck, or when off the map."""
+        """Follow the path and draw another goal at its end; explore for a while where that does not work."""
         self._num_stuck = self._num_stuck + 1 if collided else 0
-        action = self._follow(pose)
-        if action is None or action[3] > 0.5 or self._num_stuck > 3:
-            self._draw_goal(pose[:2], rng=rng)
+        if self._num_exploring == 0:
             action = self._follow(pose)
-        if action is None:  # on a ledge without a way to the goal: get away in any free direction
-            return np.array([min(0.25, 0.5 * free.ahead_m()), 0.0, rng.uniform(-0.5, 0.5)])
-        self._drift_rad = 0.8 * self._drift_rad + rng.normal(0.0, 0.06)
-        return action[:3] + np.array([0.0, rng.normal(0.0, 0.02), self._drift_rad])
+            if action is None or action[3] > 0.5:
+                self._draw_goal(pose[:2], rng=rng)
+                action = self._follow(pose)
+            if action is not None and self._num_stuck <= 3:
+                self._drift_rad = 0.8 * self._drift_rad + rng.normal(0.0, 0.06)
+                return action[:3] + np.array([0.0, rng.normal(0.0, 0.02), self._drift_rad])
+            # No way to the goal from this ledge, or the map is wrong here.
+            self._num_exploring, self._num_stuck, self._follower = int(rng.integers(8, 17)), 0, None
+        self._num_exploring -= 1
+        return self._explorer.act(pose, free, collided, rng=rng)
 
     def _follow(self, pose: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "4"] | None:
         if self._follower is None or not math.isfinite(self._follower.field.distance_m(pose[:2])):
@@ -113,7 +119,6 @@ class NoisyFollower:
     def _draw_goal(self, here_m: Float64[np.ndarray, "2"], *, rng: np.random.Generator) -> None:
         nodes, _ = self._walkable.near(here_m)
         goal_m = self._walkable.sample(rng=rng, near_m=here_m if len(nodes) else None)
-        self._num_stuck = 0
         self._follower = ShortestPathFollower(
             field=self._walkable.distance_field(goal_m),
             step_m=rng.uniform(0.6, 1.3) * self._step_s,
