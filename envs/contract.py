@@ -46,16 +46,18 @@ class Drives(Protocol):
 def check(env: gymnasium.Env, *, seed: int) -> None:
     """Raise a ContractError that says what is wrong, if an environment breaks the contract.
 
+    Gymnasium's own `check_env` comes last, with errors of its own.
+
     The environment is reset and stepped, and left open. The steps are small and random.
     """
     _check_spaces(env)
-    check_env(env.unwrapped, skip_render_check=True)
     first, second = _roll(env, seed), _roll(env, seed)
     _check_equal(first, second)
     _check_stop(env, seed)
     _check_refusals(env, seed)
     if isinstance(env.unwrapped, Drives):
         _check_drive(env, env.unwrapped, seed)
+    check_env(env.unwrapped, skip_render_check=True)
 
 
 def _demand(holds: object, message: str) -> None:
@@ -96,6 +98,7 @@ def _roll(env: gymnasium.Env, seed: int) -> list[_Seen]:
     """Run an episode's first steps; check each; return its observations and infos."""
     rng = np.random.default_rng(seed)
     observation, info = env.reset(seed=seed)
+    _check_observation(env, observation)
     _check_info(info)
     _demand(not info["displacement"].any(), f"reset moves nothing, info says {info['displacement']}")
     _demand(not info["collided"] and not info["success"], "an episode cannot begin collided or successful")
@@ -106,12 +109,18 @@ def _roll(env: gymnasium.Env, seed: int) -> list[_Seen]:
         observation, _, terminated, truncated, info = env.step(action)
         kept = np.array_equal(image, rolled[-1][0]["image"]) and np.array_equal(pose, rolled[-1][1]["pose"])
         _demand(kept, "a step must not write into the observation or info of the step before: return copies")
+        _check_observation(env, observation)
         _check_step(rolled[-1], observation, info, action)
         rolled.append((observation, info))
         _demand(not terminated, "an episode must not terminate before a stop action")
         if truncated:
             break
     return rolled
+
+
+def _check_observation(env: gymnasium.Env, observation: Mapping[str, np.ndarray]) -> None:
+    shapes = {name: (value.dtype, value.shape) for name, value in observation.items()}
+    _demand(env.observation_space.contains(observation), f"outside its observation space: {shapes}")
 
 
 def _small_action(env: gymnasium.Env, rng: np.random.Generator) -> np.ndarray:

@@ -5,9 +5,10 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -152,7 +153,7 @@ def _parse(entry: object, *, where: str) -> Episode:
         raise ValueError(f"{where}: {error}") from error
 
 
-def _pose(numbers: Sequence[float]) -> Pose:
+def _pose(numbers: Iterable[Any]) -> Pose:
     x_m, y_m, yaw_rad = numbers
     return float(x_m), float(y_m), float(yaw_rad)
 

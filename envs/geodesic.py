@@ -112,6 +112,19 @@ class WalkableMap:
             raise ValueError(f"nothing walkable near ({point_m[0]:.2f}, {point_m[1]:.2f}) m")
         return int(self.component[nodes[distances_m.argmin()]])
 
+    def home(
+        self, start_m: Float[np.ndarray, " 2"], *, min_area_m2: float = 300.0
+    ) -> Float64[np.ndarray, " 2"]:
+        """Return a point of the component to live in: the level start's, or the largest if that is too small.
+
+        The largest is not always the best: some levels lie beside a plain that is only scenery. But some
+        starts are cells that one leaves by a teleporter or a lift.
+        """
+        component = self.component_of(start_m)
+        if np.count_nonzero(self.component == component) * self.spacing_m**2 < min_area_m2:
+            component = self.largest_component
+        return self.nodes_m[np.flatnonzero(self.component == component)[0]]
+
     def near(
         self, point_m: Float[np.ndarray, " 2"], *, arriving: bool = False
     ) -> tuple[Int[np.ndarray, " node"], Float64[np.ndarray, " node"]]:

@@ -162,6 +162,16 @@ def test_samples_lie_in_the_component_asked_for():
     np.testing.assert_array_equal(first, second)
 
 
+def test_home_is_the_starts_component_unless_it_is_a_cell():
+    small, large = box((0, 0), (3, 3)), box((5, 0), (12, 7))
+    walkable = WalkableMap.from_sectors([small, large])
+    rng = np.random.default_rng(4)
+    for min_area_m2, low_x, high_x in ((2.0, 0.0, 3.0), (20.0, 5.0, 12.0)):
+        home = walkable.home(at(1, 1), min_area_m2=min_area_m2)
+        drawn = walkable.sample(rng=rng, near_m=home)
+        assert low_x < drawn[0] < high_x
+
+
 def test_point_inside_the_margin_still_has_a_way():
     """A player that leans on a wall is where the map, with its margin, has no place."""
     walkable = WalkableMap.from_sectors([box((0, 0), (7, 5))], margin_m=0.2)
