@@ -86,8 +86,8 @@ class LatentCache:
     ) -> "LatentCache":
         """Open the latents of `frames` in `folder`, after encoding what is missing.
 
-        `identity` says what they depend on: fingerprints of representation and frames. Files of other identities
-        are left alone and not used.
+        `identity` says what they depend on: fingerprints of representation and frames. Files of other
+        identities are left alone and not used.
         """
 
         def encode(index: int) -> Float[np.ndarray, "frame token channel"]:
@@ -118,13 +118,13 @@ class LatentCache:
         is_outside = (frames < 0) | (indices >= self._starts[trajectories + 1])
         if is_outside.any():
             raise IndexError(
-                f"no such frame: {keys[int(np.argmax(is_outside))]}; the cache was built from another list"
+                f"no such frame: {keys[int(np.argmax(is_outside))]}; the cache was built from others"
             )
         return torch.from_numpy(self._latents[indices].astype(np.float32))
 
 
 def starts_of(trajectories: Sequence[Trajectory]) -> Int64[np.ndarray, " boundary"]:
-    """Return the index of each trajectory's first frame, and the number of all; ValueError for no trajectory."""
+    """Return the index of each trajectory's first frame, and the number of all; ValueError for none."""
     if not trajectories:
         raise ValueError("needed at least one trajectory to cache, got none; record or name some")
     return np.cumsum([0, *(trajectory.num_frames for trajectory in trajectories)], dtype=np.int64)

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 
 class MasterWeights:
-    """The float32 weights of a module, their optimiser, and the module itself, which computes in low precision.
+    """The float32 weights of a module, their optimiser, and the module, which computes in low precision.
 
-    bfloat16 holds 8 significant bits, so an update of less than 1/256 of a weight would be lost in it. The module
-    is cast to `dtype` in place; only its parameters that require gradients are trained.
+    bfloat16 holds 8 significant bits, so an update of less than 1/256 of a weight would be lost in it. The
+    module is cast to `dtype` in place; only its parameters that require gradients are trained.
     """
 
     def __init__(

@@ -132,8 +132,8 @@ def _resume(
     step_count = note.get("step_count")
     if note.get("stage") != name or not isinstance(step_count, int) or step_count > config.num_steps:
         raise ValueError(
-            f"{checkpoint} is of stage {note.get('stage')!r} after {step_count} steps; needed {name!r} with at "
-            f"most {config.num_steps}. Give another output folder, or delete that file."
+            f"{checkpoint} is of stage {note.get('stage')!r} after {step_count} steps; needed {name!r} "
+            f"with at most {config.num_steps}. Give another output folder, or delete that file."
         )
     try:
         masters.restore(tensors, step_count=step_count)
