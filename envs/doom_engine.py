@@ -1,8 +1,8 @@
 """DoomEngine: one ViZDoom game as a metric simulator whose camera is a function of the pose.
 
-The levels are the static ones of `envs.static_game`. Every step starts and ends at rest, and a frame is read
-only when the view has come to rest on the floor, so neither frames nor motion depend on anything but the pose.
-Poses are (x, y, yaw) in metres and radians.
+The levels are those of `envs.static_game`. Every step starts and ends at rest, and a frame is read only when
+the view has come to rest on the floor, so neither frames nor motion depend on anything but the pose. Poses
+are (x, y, yaw) in metres and radians.
 """
 
 import math
@@ -28,7 +28,6 @@ COLLISION_TOLERANCE = 0.01
 """A step collided if what happened differs from what was asked by more than this [m, m, rad]."""
 
 _SETTLE_TICS = 3
-_MAX_SETTLE_TICS = 350
 _MAX_COORDINATE_M = 1000.0
 _TELEPORT_TOLERANCE_M = 0.002
 _FIXED_PER_M = UNIT * UNITS_PER_M
@@ -154,14 +153,16 @@ class DoomEngine:
         Give poses where a player can be: those of WalkableMap.sample, or recorded ones.
         """
         goal = _to_place(pose)
-        self._warp(goal)
-        self._settle()
-        missed_m = math.hypot(self._place.x - goal.x, self._place.y - goal.y) / _FIXED_PER_M
-        if missed_m > _TELEPORT_TOLERANCE_M:
-            raise ValueError(
-                f"no room for the player at ({pose[0]:.3f}, {pose[1]:.3f}) m in {self.level}: came to rest "
-                f"{missed_m:.3f} m away. Take poses of WalkableMap.sample, or recorded ones"
-            )
+        for corner in _corners(goal):
+            self._warp(goal, corner)
+            is_settled = self._settle()
+            missed_m = math.hypot(self._place.x - goal.x, self._place.y - goal.y) / _FIXED_PER_M
+            if is_settled and missed_m < _TELEPORT_TOLERANCE_M:
+                return
+        raise ValueError(
+            f"no room for the player at ({pose[0]:.3f}, {pose[1]:.3f}) m in {self.level}; "
+            "take poses of WalkableMap.sample, or recorded ones"
+        )
 
     def step(self, displacement: Float[np.ndarray, " 3"]) -> Motion:
         """Drive a displacement in one step of nine tics, from rest to rest, walls included."""
@@ -190,7 +191,8 @@ class DoomEngine:
         self, start_pose: Float[np.ndarray, " 3"], displacements: Float[np.ndarray, "step 3"]
     ) -> DriveResult | None:
         """Drive by the controller's model and look once, at the end; None if the way was not free."""
-        self._warp(_to_place(start_pose))
+        goal = _to_place(start_pose)
+        self._warp(goal, _corners(goal)[0])
         places = [self._place]
         for displacement in displacements:
             self._game.act(REST)
@@ -216,9 +218,8 @@ class DoomEngine:
         happened = displacement_between(poses[:-1], poses[1:])
         return DriveResult(frame=self.frame(), poses=poses[1:], collided=_differ(displacements, happened))
 
-    def _warp(self, goal: Place) -> None:
-        """Go to a place in three tics, the last still to come: warp to whole units, go the rest, brake."""
-        corner = Place(round(goal.x / UNIT) * UNIT, round(goal.y / UNIT) * UNIT, goal.heading)
+    def _warp(self, goal: Place, corner: Place) -> None:
+        """Go to a place: warp to a corner and turn, go the rest, brake. The third tic is still to come."""
         rest = nudge(corner, goal)
         self._game.warp(corner.x // UNIT, corner.y // UNIT)
         self._game.act([0.0, 0.0, turn_button(half_turn(goal.heading - self._place.heading))])
@@ -237,13 +238,23 @@ class DoomEngine:
         self._game.brake()
         self._place = plan.end
 
-    def _settle(self) -> None:
-        """Let one tic pass, in falls and on stairs more, until the view is at rest; take over the place."""
-        reading, num_tics = self._game.rest(1), 1
-        while not reading.is_settled:
-            assert num_tics < _MAX_SETTLE_TICS, f"the view does not come to rest in {self.level}: {reading}"
-            reading, num_tics = self._game.rest(_SETTLE_TICS), num_tics + _SETTLE_TICS
+    def _settle(self) -> bool:
+        """Let a tic pass, in falls and on stairs more; take over the place; return whether the view rests.
+
+        It never comes to rest where a teleport put the player into a floor.
+        """
+        before, reading = None, self._game.rest(1)
+        while not reading.is_settled and reading != before:
+            before, reading = reading, self._game.rest(_SETTLE_TICS)
         self._place, self._height = reading.place, reading.height
+        return reading.is_settled
+
+
+def _corners(goal: Place) -> list[Place]:
+    """Return the four whole-unit places around a place, nearest first; walls may stand on some."""
+    x, y = goal.x // UNIT, goal.y // UNIT
+    places = [Place(UNIT * (x + i), UNIT * (y + j), goal.heading) for i in (0, 1) for j in (0, 1)]
+    return sorted(places, key=lambda place: abs(place.x - goal.x) + abs(place.y - goal.y))
 
 
 def _differ(
