@@ -153,7 +153,8 @@ def _along_bearing(displacement: Float[np.ndarray, " 3"], turn_deg: int) -> list
     """Turn towards the end (or away from it, to go backwards), go there, and turn to its heading."""
     dx_m, dy_m, dyaw_rad = displacement.tolist()
     sign = -1.0 if dx_m < 0 else 1.0
-    bearing_deg = turn_deg * round(math.degrees(math.atan2(sign * dy_m, sign * dx_m)) / turn_deg)
+    bearing_deg = math.degrees(math.atan2(sign * dy_m, sign * dx_m))
+    bearing_deg = float(turn_deg * round(bearing_deg / turn_deg))
     rest_deg = _half_turn(math.degrees(dyaw_rad) - bearing_deg)
     return [("yaw", bearing_deg), ("x", sign * math.hypot(dx_m, dy_m)), ("yaw", rest_deg)]
 
@@ -166,7 +167,7 @@ def _as_arc(
     chord_m, half_rad = math.hypot(dx_m, dy_m), math.radians(_half_turn(math.degrees(dyaw_rad))) / 2
     length_m = math.copysign(chord_m / np.sinc(half_rad / math.pi), dx_m)
     length_m = length_cm / 100 * round(length_m * 100 / length_cm)
-    rounded_deg = turn_deg * round(math.degrees(2 * half_rad) / turn_deg)
+    rounded_deg = float(turn_deg * round(math.degrees(2 * half_rad) / turn_deg))
     if length_m == 0 or rounded_deg == 0 or abs(length_m) > MAX_LENGTH_M:
         return None
     error_m = math.dist(_arc(length_m, rounded_deg)[:2], (dx_m, dy_m))

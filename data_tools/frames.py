@@ -69,7 +69,7 @@ def write_frames(frames: Frames, folder: Path) -> None:
             _write_jpeg(frames[index], target)
 
 
-def _write_jpeg(frame: UInt8[np.ndarray, "height width 3"], path: Path) -> None:
+def _write_jpeg(frame: np.ndarray, path: Path) -> None:
     if frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != np.uint8:
         raise ValueError(
             f"{path.name}: a frame is uint8 [height, width, 3]; this is {frame.dtype} {list(frame.shape)}"

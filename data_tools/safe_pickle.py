@@ -47,9 +47,7 @@ def loads_pickle(data: bytes, *, name: str) -> Plain:
             f"{name} is refused: {error}. Only NumPy arrays and plain containers are read from pickles, "
             "because anything else could run code; convert it where you trust it"
         ) from error
-    except (
-        Exception
-    ) as error:  # a broken pickle raises whatever the last opcode runs into (see the docs of pickle)
+    except Exception as error:  # broken pickles raise anything, as the documentation of pickle says
         raise ValueError(f"{name} is not a whole pickle: {type(error).__name__}: {error}") from error
 
 
@@ -135,11 +133,12 @@ def _constructors() -> dict[tuple[str, str], object]:
         ("numpy", "ndarray"): _Constructor(lambda *_: _Array()),
         ("numpy", "dtype"): _Constructor(_Dtype),
         ("collections", "OrderedDict"): _Constructor(dict),
-        ("builtins", "set"): _Constructor(set),
-        ("builtins", "frozenset"): _Constructor(frozenset),
-        ("builtins", "complex"): _Constructor(complex),
         ("_codecs", "encode"): _Constructor(_encode),
     }
+    for builtins in ("builtins", "__builtin__"):  # Python 3 and Python 2
+        for build in (set, frozenset, complex):
+            allowed[builtins, build.__name__] = _Constructor(build)
+        allowed[builtins, "bytes"] = _Constructor(lambda: b"")  # how protocol 2 writes no bytes
     for core in ("numpy.core", "numpy._core"):  # NumPy 1 and NumPy 2
         allowed[f"{core}.multiarray", "_reconstruct"] = _Constructor(lambda *_: _Array())
         allowed[f"{core}.multiarray", "scalar"] = _Constructor(_build_scalar)

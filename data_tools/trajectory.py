@@ -266,14 +266,17 @@ def _read_info(folder: Path) -> _Info | None:
     try:
         content = json.loads(path.read_bytes())
         version = content["format_version"]
-        info = _Info(content["place"], content["has_poses"], content["times_s"], content["num_texts"])
-        is_valid = isinstance(info.place, str) and isinstance(info.has_poses, bool)
-        is_valid &= all(isinstance(time_s, int | float) for time_s in info.times_s)
+        info = _Info(
+            place=str(content["place"]),
+            has_poses=bool(content["has_poses"]),
+            times_s=[float(time_s) for time_s in content["times_s"]],
+            num_texts=int(content["num_texts"]),
+        )
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{path} is not a description of a trajectory: {type(error).__name__}: {error}"
         ) from error
-    if version != FORMAT_VERSION or not is_valid:
+    if version != FORMAT_VERSION:
         raise ValueError(f"{path} is not of format version {FORMAT_VERSION}; it says {version!r}")
     return info
 

@@ -1,7 +1,7 @@
 """The sets of Navigation World Models: folders of `0.jpg, 1.jpg, ...` and `traj_data.pkl`, 4 frames a second.
 
-The folder of one trajectory is also our own format, so `read_trajectory` reads it; here is what a whole set
-adds: the lists of names that say which trajectories are for training and for tests, and the unit of its scores.
+The folder of one trajectory is also our own format, so `read_trajectory` reads it; here is what a set adds:
+the lists of names that say which trajectories are for training and for tests, and the unit of its scores.
 """
 
 from collections.abc import Sequence
