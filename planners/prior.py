@@ -19,7 +19,7 @@ from envs.doom_engine import STEP_S
 from envs.level_recorder import LevelRecorder, RecordConfig
 from envs.levels import TRAIN_LEVELS
 from planners.candidates import Parameterisation, Prior, fit_prior
-from planners.evaluation.progress import progress_bar
+from planners.evaluation.progress import progress_bars
 from planners.evaluation.records import hash_of
 from planners.evaluation.shards import OnProgress, ShardStore, run_shards
 
@@ -157,14 +157,14 @@ def main(node: DictConfig) -> None:
     """Fit the prior and print it."""
     command = configuration.to_object(node, PriorCommand)
     console = Console()
-    with progress_bar(console, "training prior") as on_progress:
+    with progress_bars(console) as add_bar:
         fitted = training_prior(
             command.prior,
             command.record,
             horizon=command.horizon,
             folder=Path(command.out),
             num_workers=command.workers,
-            on_progress=on_progress,
+            on_progress=add_bar("training prior"),
         )
     console.print(dict(describe(fitted)))
 
@@ -173,6 +173,6 @@ configuration.store("prior_schema", PriorCommand)
 
 if __name__ == "__main__":
     # Ray's workers find classes by import; those of `__main__` would be others than ours.
-    from planners import prior
+    from planners import prior  # noqa: PLW0406
 
     prior.main()

@@ -32,7 +32,7 @@ from planners.evaluation.answers import (
 )
 from planners.evaluation.evidence import imagined_frames, plan_evidence
 from planners.evaluation.problems import PlanningProblem, ProblemShape, cut_problems
-from planners.evaluation.progress import progress_bar
+from planners.evaluation.progress import progress_bars
 from planners.evaluation.records import OpenLoopRow, Provenance, hash_of, hash_of_folder
 from planners.evaluation.results import publish, run_of
 from planners.evaluation.shards import OnProgress, ShardStore, run_shards
@@ -329,11 +329,8 @@ def main(node: DictConfig) -> None:
     config = configuration.to_object(node, OpenLoopConfig)
     console = Console()
     started = time.perf_counter()
-    with (
-        progress_bar(console, "training prior") as on_prior,
-        progress_bar(console, "open loop") as on_progress,
-    ):
-        rows = run_open_loop(config, on_prior=on_prior, on_progress=on_progress)
+    with progress_bars(console) as add_bar:
+        rows = run_open_loop(config, on_prior=add_bar("training prior"), on_progress=add_bar("open loop"))
     run = run_of(
         make_provenance(config), configuration.to_dict(config), {"open_loop": time.perf_counter() - started}
     )
@@ -344,6 +341,6 @@ configuration.store("open_loop_schema", OpenLoopConfig)
 
 if __name__ == "__main__":
     # Ray's workers find classes by import; those of `__main__` would be others than ours.
-    from planners.evaluation import open_loop
+    from planners.evaluation import open_loop  # noqa: PLW0406
 
     open_loop.main()

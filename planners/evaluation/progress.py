@@ -1,7 +1,7 @@
 """Progress: the bar of a long run, and its tables, on the terminal."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -14,16 +14,21 @@ SHOWN_OPEN_LOOP = ("ate_m", "rpe_m", "ate_spacing", "final_position_m", "final_y
 
 
 @contextlib.contextmanager
-def progress_bar(console: Console, title: str) -> Iterator[OnProgress]:
-    """Show a bar while shards are computed."""
-    columns = (TextColumn("{task.description:<26}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+def progress_bars(console: Console) -> Iterator[Callable[[str], OnProgress]]:
+    """Give a function that adds a bar to the terminal; a bar appears when its part of the run begins."""
+    columns = (TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
-        bar = progress.add_task(title, total=None)
 
-        def on_progress(num_done: int, num_all: int) -> None:
-            progress.update(bar, completed=num_done, total=num_all)
+        def add(title: str) -> OnProgress:
+            bar = progress.add_task(title, total=None, start=False, visible=False)
 
-        yield on_progress
+            def on_progress(num_done: int, num_all: int) -> None:
+                progress.start_task(bar)
+                progress.update(bar, completed=num_done, total=num_all, visible=True)
+
+            return on_progress
+
+        yield add
 
 
 def print_summary(console: Console, summary: Summary) -> None:

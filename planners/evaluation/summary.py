@@ -236,15 +236,20 @@ def _closed_loop(rows: Sequence[ClosedLoopRow], seed: int) -> ClosedLoopResult:
 def _intervals(
     rows: Sequence[Any], metrics: Sequence[str], cluster: Callable[[Any], str], seed: int
 ) -> dict[str, Interval]:
-    """Return the interval of each metric; every method is resampled with the same stream."""
-    return {
-        metric: mean_interval(
-            np.array([getattr(row, metric) for row in rows], dtype=np.float64),
-            [cluster(row) for row in rows],
-            rng=numpy_generator_for(seed, "bootstrap/mean"),
+    """Return the interval of each metric over the rows that have it; every method has the same stream."""
+    intervals: dict[str, Interval] = {}
+    for metric in metrics:
+        known = [row for row in rows if getattr(row, metric) is not None]
+        intervals[metric] = (
+            mean_interval(
+                np.array([getattr(row, metric) for row in known], dtype=np.float64),
+                [cluster(row) for row in known],
+                rng=numpy_generator_for(seed, "bootstrap/mean"),
+            )
+            if known
+            else Interval(mean=math.nan, low=math.nan, high=math.nan, n=0)
         )
-        for metric in metrics
-    }
+    return intervals
 
 
 def _table_json(table: Table) -> dict[str, Any]:

@@ -1,0 +1,365 @@
+"""Closed loop: drive to goal images (`python -m planners.evaluation.closed_loop checkpoint=nano`)."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import hydra
+import numpy as np
+from omegaconf import DictConfig
+from rich.console import Console
+
+from data_tools import config as configuration
+from data_tools.provenance import installed_versions
+from data_tools.randomness import generator_for, numpy_generator_for
+from envs.doom import DoomNav
+from envs.doom_engine import STEP_S
+from envs.episodes import Episode, EpisodeConfig, generate_episodes
+from envs.follower import ShortestPathFollower
+from envs.geodesic import DistanceField
+from envs.level_geometry import read_geometry, walkable_map
+from envs.level_recorder import RecordConfig
+from envs.levels import TEST_LEVELS, TRAIN_LEVELS, check_level
+from envs.measures import measure
+from planners.agent import PlanningAgent, PlanningConfig
+from planners.evaluation.answers import describe
+from planners.evaluation.drives import Drive, Sketch, drive_episode, tuples
+from planners.evaluation.open_loop import cached_model, checkpoint_hash, wall_lines
+from planners.evaluation.progress import progress_bars
+from planners.evaluation.records import ClosedLoopRow, Provenance, hash_of
+from planners.evaluation.results import publish, run_of
+from planners.evaluation.shards import OnProgress, ShardStore, run_shards
+from planners.evaluation.summary import AgentName, Split
+from planners.prior import PriorConfig, TrainingPrior, training_prior
+from planners.protocols import Agent
+from planners.simple_agents import ExpertAgent, RandomAgent, StraightAheadAgent
+
+MAX_DRAWS = 20
+"""Episodes tried for one that the simulator can start."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosedLoopConfig:
+    """What is evaluated; a split's rows are a function of all but `out`, `workers` and `num_episodes`.
+
+    Attributes:
+        out: Folder of the results.
+        checkpoint: A shipped model's name or a folder; null leaves its agent out.
+        seed: Training data and prior use others.
+        num_episodes: Episodes a split, rounded up to whole shards.
+        episodes_per_shard: Episodes of one level in a shard.
+        num_shown: Episodes a split whose drives the report shows.
+        workers: Ray workers; 0 computes in this process.
+        seen_levels: Levels of the model's training data.
+        unseen_levels: Levels that no training frame came from.
+        horizon: Steps that an agent looks ahead.
+        random_hold_steps: Steps that the random agent holds a motion.
+        agent: How the planning agent plans and stops.
+        episode: Distances, headings, limits.
+        prior: What the prior is fitted on.
+        record: How the robot drives in the prior's trajectories, and the size of frames.
+    """
+
+    out: str = "outputs/closed_loop"
+    checkpoint: str | None = "nano"
+    seed: int = 3_000_017
+    num_episodes: int = 10
+    episodes_per_shard: int = 1
+    num_shown: int = 2
+    workers: int = 2
+    seen_levels: list[str] = field(default_factory=lambda: list(TRAIN_LEVELS[::4]))
+    unseen_levels: list[str] = field(default_factory=lambda: list(TEST_LEVELS))
+    horizon: int = 8
+    random_hold_steps: int = 8
+    agent: PlanningConfig = field(default_factory=lambda: PlanningConfig(stop_cost=0.0))
+    episode: EpisodeConfig = field(default_factory=EpisodeConfig)
+    prior: PriorConfig = field(default_factory=PriorConfig)
+    record: RecordConfig = field(default_factory=RecordConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse levels and numbers that give no episodes."""
+        for level in (*self.seen_levels, *self.unseen_levels):
+            check_level(level)
+        if min(self.num_episodes, self.episodes_per_shard) < 1 or min(self.workers, self.num_shown) < 0:
+            raise ValueError(
+                "need num_episodes and episodes_per_shard of at least 1, workers and num_shown of at least 0; "
+                f"got {self.num_episodes}, {self.episodes_per_shard}, {self.workers} and {self.num_shown}"
+            )
+
+    @property
+    def goal_distance_m(self) -> float:
+        """Mean distance of a goal, over training episodes as over these: they are drawn alike."""
+        return (self.episode.min_geodesic_m + self.episode.max_geodesic_m) / 2
+
+    def levels(self, split: Split) -> list[str]:
+        """Return the levels of a split."""
+        match split:
+            case Split.seen_levels:
+                return self.seen_levels
+            case Split.unseen_levels:
+                return self.unseen_levels
+
+    @property
+    def agents(self) -> list[AgentName]:
+        """Who drives."""
+        return [
+            name for name in AgentName if self.checkpoint is not None or name is not AgentName.world_model
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosedLoopTask:
+    """A shard: some episodes of one level, driven by every agent."""
+
+    config: ClosedLoopConfig
+    provenance: Provenance
+    fitted: TrainingPrior
+    split: Split
+    level: str
+    numbers: tuple[int, ...]
+    is_shown: bool
+
+    def episode_name(self, number: int) -> str:
+        """Return the name of an episode in its rows."""
+        return f"{self.split.name}/{self.level}/{number}"
+
+
+def make_tasks(
+    config: ClosedLoopConfig, provenance: Provenance, fitted: TrainingPrior
+) -> dict[str, ClosedLoopTask]:
+    """Cut the evaluation into shards: level after level, round and round, until there are enough episodes."""
+    tasks: dict[str, ClosedLoopTask] = {}
+    for split in Split:
+        levels = config.levels(split)
+        num_shards = -(-config.num_episodes // config.episodes_per_shard) if levels else 0
+        for number in range(num_shards):
+            turn, level = divmod(number, len(levels))
+            first = turn * config.episodes_per_shard
+            tasks[f"{split.name}-{levels[level]}-{first}"] = ClosedLoopTask(
+                config=config,
+                provenance=provenance,
+                fitted=fitted,
+                split=split,
+                level=levels[level],
+                numbers=tuple(range(first, first + config.episodes_per_shard)),
+                is_shown=number < config.num_shown,
+            )
+    return dict(sorted(tasks.items(), key=lambda item: (item[1].split.name, item[1].level)))
+
+
+def evaluate_shard(task: ClosedLoopTask) -> Sequence[ClosedLoopRow]:
+    """Draw a shard's episodes and let every agent drive each."""
+    config = task.config
+    env = None
+    rows: list[ClosedLoopRow] = []
+    try:
+        env = DoomNav(
+            levels=[task.level],
+            frame_height=config.record.frame_height,
+            frame_width=config.record.frame_width,
+        )
+        for number in task.numbers:
+            episode = draw_episode(task, env, number)
+            rows += [evaluate_episode(task, env, number, episode, agent) for agent in config.agents]
+    except Exception as error:  # a level that does not start, or without such episodes: counted as failed
+        known = {row.episode_id for row in rows}
+        rows += [
+            _failed_row(task, number, agent, error)
+            for number in task.numbers
+            for agent in config.agents
+            if task.episode_name(number) not in known
+        ]
+    finally:
+        if env is not None:
+            env.close()
+    return rows
+
+
+def draw_episode(task: ClosedLoopTask, env: DoomNav, number: int) -> Episode:
+    """Draw an episode that the simulator can start, from the episode's own stream.
+
+    A place inside a decoration that the map does not know is drawn again; that depends on the level alone,
+    not on any agent.
+    """
+    rng = numpy_generator_for(task.config.seed, f"episodes/{task.episode_name(number)}")
+    walkable = walkable_map(task.level)
+    near_m = walkable.home(read_geometry(task.level).start_pose[:2])
+    refused: ValueError | None = None
+    for _ in range(MAX_DRAWS):
+        (episode,) = generate_episodes(
+            walkable, task.config.episode, level=task.level, num_episodes=1, rng=rng, near_m=near_m
+        )
+        try:
+            env.reset(seed=episode.seed, options={"episode": episode})
+        except ValueError as error:
+            refused = error
+            continue
+        return episode
+    raise ValueError(f"{task.level} has no room at {MAX_DRAWS} drawn starts or goals") from refused
+
+
+def evaluate_episode(
+    task: ClosedLoopTask, env: DoomNav, number: int, episode: Episode, name: AgentName
+) -> ClosedLoopRow:
+    """Let one agent drive one episode; an error becomes its row."""
+    start_pose = np.array(episode.start_pose)
+    is_shown = task.is_shown and number == task.numbers[0] and name is task.config.agents[0]
+    try:
+        sketch = Sketch(walls=wall_lines(task.level)) if is_shown else None
+        field_m = walkable_map(task.level).distance_field(np.array(episode.goal_pose[:2]))
+        drive = drive_episode(
+            env,
+            make_agent(task, number, name, field_m),
+            options={"episode": episode},
+            seed=episode.seed,
+            step_s=STEP_S,
+            sketch=sketch,
+        )
+    except Exception as error:
+        return _with_episode(_failed_row(task, number, name, error), episode)
+    row = _measured(_with_episode(_failed_row(task, number, name, None), episode), drive, episode)
+    return row if sketch is None else replace(row, evidence=sketch.evidence(start_pose))
+
+
+def make_agent(task: ClosedLoopTask, number: int, name: AgentName, field_m: DistanceField) -> Agent:
+    """Return a new agent for one episode; its random stream is named after both."""
+    config, fitted = task.config, task.fitted
+    generator = generator_for(config.seed, f"agent/{name.name}/{task.episode_name(number)}")
+    match name:
+        case AgentName.world_model:
+            assert config.checkpoint is not None
+            return PlanningAgent(
+                cached_model(config.checkpoint), fitted.prior, config.agent, generator=generator
+            )
+        case AgentName.random:
+            return RandomAgent(
+                fitted.prior,
+                hold_steps=config.random_hold_steps,
+                stop_probability=fitted.spacing_m / config.goal_distance_m,
+                generator=generator,
+            )
+        case AgentName.straight_ahead:
+            return StraightAheadAgent(
+                fitted.prior, step_m=fitted.spacing_m, goal_distance_m=config.goal_distance_m
+            )
+        case AgentName.shortest_path:
+            return ExpertAgent(ShortestPathFollower(field=field_m))
+
+
+def make_provenance(config: ClosedLoopConfig) -> Provenance:
+    """Return what all rows of a run share."""
+    versions = json.dumps(installed_versions(), sort_keys=True)
+    model_hash = checkpoint_hash(config.checkpoint)
+    described = configuration.to_dict(replace(config, out="", workers=0, num_episodes=1))
+    return Provenance(
+        config_hash=hash_of({"config": described, "checkpoint": model_hash, "versions": versions}),
+        checkpoint=config.checkpoint,
+        checkpoint_hash=model_hash,
+        seed=config.seed,
+        micro_batch=1,
+        versions=versions,
+    )
+
+
+def run_closed_loop(
+    config: ClosedLoopConfig, *, on_prior: OnProgress | None = None, on_progress: OnProgress | None = None
+) -> list[ClosedLoopRow]:
+    """Return the rows of an evaluation, computing what its folder lacks."""
+    shards = Path(config.out) / "shards"
+    fitted = training_prior(
+        config.prior,
+        config.record,
+        horizon=config.horizon,
+        folder=shards,
+        num_workers=config.workers,
+        on_progress=on_prior,
+    )
+    provenance = make_provenance(config)
+    return run_shards(
+        evaluate_shard,
+        make_tasks(config, provenance, fitted),
+        row_type=ClosedLoopRow,
+        store=ShardStore(folder=shards, config_hash=provenance.config_hash),
+        num_workers=config.workers,
+        on_progress=on_progress,
+    )
+
+
+def _measured(row: ClosedLoopRow, drive: Drive, episode: Episode) -> ClosedLoopRow:
+    measures = measure(
+        poses=drive.poses,
+        distances_m=drive.distances_m,
+        collided=drive.collided,
+        stopped=drive.stopped,
+        geodesic_m=episode.geodesic_m,
+    )
+    final_m = measures.final_distance_m
+    return replace(
+        row,
+        success=float(measures.success),
+        reached=float(measures.reached),
+        spl=measures.spl,
+        # Off a ledge there may be no way back: then there is no distance either.
+        final_distance_m=final_m if np.isfinite(final_m) else None,
+        collisions=float(measures.collisions),
+        seconds_per_decision=drive.seconds_per_decision,
+        num_steps=measures.num_steps,
+        poses=tuples(drive.poses),
+        actions=drive.actions,
+    )
+
+
+def _failed_row(
+    task: ClosedLoopTask, number: int, agent: AgentName, error: Exception | None
+) -> ClosedLoopRow:
+    return ClosedLoopRow(
+        provenance=task.provenance,
+        episode_id=task.episode_name(number),
+        split=task.split.name,
+        level=task.level,
+        agent=agent.name,
+        error=None if error is None else describe(error),
+        success=None,
+        reached=None,
+        spl=None,
+        final_distance_m=None,
+        collisions=None,
+        seconds_per_decision=None,
+        geodesic_m=0.0,
+        num_steps=0,
+        start_pose=(),
+        goal_pose=(),
+        poses=(),
+        actions=(),
+        evidence=None,
+    )
+
+
+def _with_episode(row: ClosedLoopRow, episode: Episode) -> ClosedLoopRow:
+    return replace(
+        row, geodesic_m=episode.geodesic_m, start_pose=episode.start_pose, goal_pose=episode.goal_pose
+    )
+
+
+@hydra.main(version_base=None, config_path="../conf", config_name="closed_loop")
+def main(node: DictConfig) -> None:
+    """Evaluate, print the tables, and write rows, summary and page."""
+    config = configuration.to_object(node, ClosedLoopConfig)
+    console = Console()
+    started = time.perf_counter()
+    with progress_bars(console) as add_bar:
+        rows = run_closed_loop(config, on_prior=add_bar("training prior"), on_progress=add_bar("closed loop"))
+    timing = {"closed_loop": time.perf_counter() - started}
+    run = run_of(make_provenance(config), configuration.to_dict(config), timing)
+    publish(console, Path(config.out), run, open_rows=[], closed_rows=rows)
+
+
+configuration.store("closed_loop_schema", ClosedLoopConfig)
+
+if __name__ == "__main__":
+    # Ray's workers find classes by import; those of `__main__` would be others than ours.
+    from planners.evaluation import closed_loop  # noqa: PLW0406
+
+    closed_loop.main()
