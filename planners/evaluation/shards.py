@@ -134,7 +134,7 @@ def _run_on_ray(
 ) -> Generator[tuple[str, Sequence[Row]], None, None]:
     if not tasks:
         return
-    with _ray(num_workers) as ray:
+    with ray_session(num_workers) as ray:
         remote = ray.remote(num_cpus=1, max_retries=NUM_RETRIES)(_run_task)
         pending = {remote.remote(work, task): name for name, task in tasks.items()}
         while pending:
@@ -144,14 +144,20 @@ def _run_on_ray(
 
 
 @contextlib.contextmanager
-def _ray(num_workers: int) -> Iterator[Any]:
-    """Start a local Ray that is quiet, stays on this machine and reports nothing to anybody."""
+def ray_session(num_workers: int) -> Iterator[Any]:
+    """Give a local Ray that is quiet, stays on this machine and reports nothing to anybody.
+
+    Inside another session it gives that one: a command with several parts starts its workers once.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own deprecations are not our user's concern
-        import ray
+        import ray  # noqa: PLC0415 (evaluation in one process needs no Ray)
 
+        if ray.is_initialized():
+            yield ray
+            return
         ray.init(
             num_cpus=num_workers,
             num_gpus=0,
