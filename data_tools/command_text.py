@@ -15,6 +15,8 @@ from data_tools.number_words import decimal_to_words, is_number_word, read_numbe
 
 MAX_LENGTH_M = 99.999
 MAX_DESCRIBED_M = 99.0
+LEAST_BEARING_M = 0.25
+"""Shortest motion that is worded as `turn there, go, turn`: below, the first turn would be all noise."""
 MAX_TURN_DEG = 180.0
 MAX_CHARACTERS = 10_000
 KEY_STEP_M = 0.25
@@ -109,7 +111,9 @@ def describe_motion(
             f"rounding needs length_cm >= 1 and a divisor of 180; got {length_cm} and {turn_deg}"
         )
     writer = _Writer(rng, int(held_out), length_cm, turn_deg)
-    plans = [_along_axes(displacement), _along_bearing(displacement, turn_deg)]
+    plans = [_along_axes(displacement)]
+    if np.hypot(*displacement[:2]) >= LEAST_BEARING_M:
+        plans.append(_along_bearing(displacement, turn_deg))
     clauses = plans[rng.integers(len(plans))]
     arc = _as_arc(displacement, length_cm, turn_deg)
     if arc is not None and rng.random() < 0.5:

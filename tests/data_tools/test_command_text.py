@@ -45,7 +45,8 @@ def test_arcs_are_described_and_read(length_m: float, turn_deg: float, seed: int
 def test_held_out_wordings_are_never_used_in_training():
     rng = np.random.default_rng(0)
     motions = rng.uniform(-3, 3, size=(600, 3)) * rng.integers(0, 2, size=(600, 3))
-    motions = np.concatenate([motions, np.tile([0.0, 0.0, math.pi], (50, 1))])
+    half_turn, arc = [0.0, 0.0, math.pi], [0.9411, 0.2911, 0.6]
+    motions = np.concatenate([motions, np.tile([half_turn, arc], (50, 1))])
     for held_out in (False, True):
         words = {word for row in motions for word in describe_motion(row, rng=rng, held_out=held_out).split()}
         verbs = {"advance", "proceed", "roll", "reverse", "retreat", "sidestep", "strafe", "shift", "pivot"}
