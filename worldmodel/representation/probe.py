@@ -89,9 +89,7 @@ def fit_and_score(
     test_features: Float[Tensor, "test feature"],
     test_targets: Float[Tensor, "test 3"],
 ) -> Reading:
-    """Fit ridge regression, its penalty chosen on the last sixth of the training pairs, and score it on the
-    others.
-    """
+    """Fit ridge regression, its penalty chosen on a sixth of the training pairs; score it on the others."""
     mean, scale = features.mean(dim=0), features.std(dim=0).clamp(min=1e-6)
     features, test_features = (features - mean) / scale, (test_features - mean) / scale
     offset = targets.mean(dim=0)

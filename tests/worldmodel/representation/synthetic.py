@@ -20,7 +20,9 @@ TINY = RaeConfig(
 )
 
 
-def make_frames(num_frames: int, *, seed: int, height: int = 32, width: int = 32) -> UInt8[Tensor, "frame h w 3"]:
+def make_frames(
+    num_frames: int, *, seed: int, height: int = 32, width: int = 32
+) -> UInt8[Tensor, "frame h w 3"]:
     """Return frames of noise."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (num_frames, height, width, 3), dtype=torch.uint8, generator=generator)

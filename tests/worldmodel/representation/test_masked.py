@@ -88,7 +88,11 @@ def test_attention_agrees_with_torch():
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"mask_share": 1.0}, "mask_share"), ({"max_gap": 0}, "max_gap"), ({"contrast_floor": 0.0}, "contrast_floor")],
+    [
+        ({"mask_share": 1.0}, "mask_share"),
+        ({"max_gap": 0}, "max_gap"),
+        ({"contrast_floor": 0.0}, "contrast_floor"),
+    ],
 )
 def test_impossible_tasks_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
