@@ -39,12 +39,15 @@ class Clearance:
     """A grid of places: what the player's box meets when its centre is at the centre of a cell.
 
     Rows follow y, columns follow x; `origin_m` is the centre of cell (0, 0). `floor_m` and `ceiling_m` are
-    the heights the box stands on and under [m]; they mean nothing where `is_free` is false.
+    the heights that a box with the margin stands on and under [m], `low_floor_m` that of a box smaller than
+    the player by the margin: beside a ledge nobody knows on which of the two the player is. They mean
+    nothing where `is_free` is false.
     """
 
     origin_m: Float[np.ndarray, " 2"]
     resolution_m: float
     floor_m: Float[np.ndarray, "row column"]
+    low_floor_m: Float[np.ndarray, "row column"]
     ceiling_m: Float[np.ndarray, "row column"]
     is_free: Bool[np.ndarray, "row column"]
 
@@ -62,20 +65,24 @@ class Clearance:
         """Return whether the player can move between neighbouring cells; True means yes.
 
         A step up of at most 0.75 m and head room of 1.75 m are needed; a drop may be of any height,
-        so moves are one-way.
+        so moves are one-way. The step is counted from the lower floor at the start to the higher at the end:
+        with one floor a place, a player just below a ledge was taken for one on it (found by driving).
         """
         return self.admits_at((starts[..., 0], starts[..., 1]), (ends[..., 0], ends[..., 1]))
 
     def admits_at(self, starts: _Index, ends: _Index) -> Bool[np.ndarray, "..."]:
         """Return the same for cells given as (rows, columns), either index arrays or slices."""
-        start_floor, end_floor = self.floor_m[starts], self.floor_m[ends]
-        head_room = self.ceiling_m[ends] - np.maximum(start_floor, end_floor)
-        return np.asarray(
-            self.is_free[starts]
-            & self.is_free[ends]
-            & (end_floor - start_floor <= STEP_UP_M + 1e-6)
-            & (head_room >= HEAD_ROOM_M - 1e-6)
+        start_high, end_high = self.floor_m[starts], self.floor_m[ends]
+        start_low, end_low = self.low_floor_m[starts], self.low_floor_m[ends]
+        most = STEP_UP_M + 1e-6
+        climbs = end_high - start_low <= most
+        # Along a ledge or off it: neither a player on it nor one below it climbs.
+        climbs |= (
+            (start_high - start_low > most) & (end_high - start_high <= most) & (end_low - start_low <= most)
         )
+        head_room = self.ceiling_m[ends] - np.maximum(start_high, end_high)
+        fits = head_room >= HEAD_ROOM_M - 1e-6
+        return np.asarray(self.is_free[starts] & self.is_free[ends] & climbs & fits)
 
     def sees(
         self, starts_m: Float[np.ndarray, "*batch 2"], ends_m: Float[np.ndarray, "*batch 2"]
@@ -102,7 +109,7 @@ def measure_clearance(
     Args:
         sectors: The level's geometry.
         resolution_m: Distance of neighbouring cells [m].
-        margin_m: How much wider than the player the box is on every side [m].
+        margin_m: How much wider than the player the box is on every side [m]; less than the player's radius.
         barriers: Further lines that must not be touched (x1, y1, x2, y2) [m], such as teleporters.
         obstacles: Solid things (x, y, radius) [m]; Doom's things are square boxes too.
 
@@ -118,6 +125,7 @@ def measure_clearance(
     # The cells outside every sector get index -1: the appended last entry, a place with no room.
     floor_m = np.array([sector.floor_m for sector in sectors] + [0.0])[owner]
     ceiling_m = np.array([sector.ceiling_m for sector in sectors] + [0.0])[owner]
+    low_floor_m = floor_m.copy()
     is_free = owner >= 0
     grid = _Grid(origin_m=origin_m, resolution_m=resolution_m, shape=is_free.shape)
     reach_m = PLAYER_RADIUS_M + margin_m
@@ -129,6 +137,8 @@ def measure_clearance(
             else:
                 np.maximum(floor_m[window], sector.floor_m, out=floor_m[window], where=touches)
                 np.minimum(ceiling_m[window], sector.ceiling_m, out=ceiling_m[window], where=touches)
+                window, touches = grid.touched(line, PLAYER_RADIUS_M - margin_m)
+                np.maximum(low_floor_m[window], sector.floor_m, out=low_floor_m[window], where=touches)
     for line in barriers:
         window, touches = grid.touched(line, reach_m)
         is_free[window] &= ~touches
@@ -137,7 +147,12 @@ def measure_clearance(
         is_free[window] &= ~touches
     is_free &= ceiling_m - floor_m >= HEAD_ROOM_M - 1e-6
     return Clearance(
-        origin_m=origin_m, resolution_m=resolution_m, floor_m=floor_m, ceiling_m=ceiling_m, is_free=is_free
+        origin_m=origin_m,
+        resolution_m=resolution_m,
+        floor_m=floor_m,
+        low_floor_m=low_floor_m,
+        ceiling_m=ceiling_m,
+        is_free=is_free,
     )
 
 

@@ -278,6 +278,10 @@ class DistanceField:
         while place != last and self.node_distance_m[place] > stop_m:
             place = int(self.following[place])
             chain.append(place)
+        first_m = self.walkable.nodes_m[chain[0]] if chain[0] != last else self.goal_m
+        if len(chain) > 1 and np.linalg.norm(first_m - point_m) < self.walkable.spacing_m / 8:
+            # Standing on a node but for a hair, one might not see past it.
+            chain = chain[1:]
         places_m = self.walkable.nodes_m[chain[:-1]]
         end_m = self.goal_m if chain[-1] == last else self.walkable.nodes_m[chain[-1]]
         return np.concatenate([places_m, end_m[None]])

@@ -151,6 +151,15 @@ def test_distance_never_falls_faster_than_the_point_moves():
     assert np.abs(np.diff(distance_m)).max() <= 1.03 * 3 / 59 + 0.02
 
 
+def test_beside_a_ledge_the_player_counts_as_below_it():
+    """The ledge is at x = 5; a box at 4.47 with the margin touches it, the player's own box does not."""
+    walkable = two_floors(1.0)
+    beside = at(4.47, 1.5)
+    assert walkable.is_walkable(beside)
+    assert walkable.distance_field(at(8, 1.5)).distance_m(beside) == np.inf
+    assert walkable.distance_field(at(2, 1.5)).distance_m(beside) == pytest.approx(2.47, rel=0.03)
+
+
 def test_samples_lie_in_the_component_asked_for():
     walkable = two_floors(1.0)
     rng = np.random.default_rng(2)
