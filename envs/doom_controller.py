@@ -24,6 +24,7 @@ TURNS = 1 << 16
 
 _FIXED_PER_M = 32 * UNIT
 _THRUST = UNIT // 32
+_PER_THRUST = 1 / (_THRUST * UNIT)
 _MAX_THRUST = 50
 _FRICTION = 0xE800
 _NUM_FINE = 8192
@@ -55,7 +56,7 @@ class Place:
 class Step:
     """The buttons (ahead, right, turn right) of every tic, and the place where a free way ends."""
 
-    buttons: list[list[float]]
+    buttons: list[tuple[int, int, float]]
     end: Place
 
 
@@ -79,19 +80,19 @@ def plan_step(place: Place, displacement: tuple[float, float, float], *, num_tic
         turn, heading = next_heading - heading, next_heading
         fine = (heading >> _FINE_SHIFT) % _NUM_FINE
         cos, sin = _COS[fine], _SIN[fine]
-        scale = 1 / (_THRUST * UNIT)
-        thrust_x = ((goal_x - x) / (num_tics - tic) - velocity_x) * scale
-        thrust_y = ((goal_y - y) / (num_tics - tic) - velocity_y) * scale
-        ahead = max(-_MAX_THRUST, min(_MAX_THRUST, round(cos * thrust_x + sin * thrust_y)))
-        right = max(-_MAX_THRUST, min(_MAX_THRUST, round(sin * thrust_x - cos * thrust_y)))
-        # The engine rounds each product down; the sine of (heading - 90 degrees) is its own table entry.
-        velocity_x += (ahead * _THRUST * cos >> 16) + (right * _THRUST * _COS[fine - _RIGHT_ANGLE] >> 16)
-        velocity_y += (ahead * _THRUST * sin >> 16) + (right * _THRUST * _SIN[fine - _RIGHT_ANGLE] >> 16)
+        thrust_x = ((goal_x - x) / (num_tics - tic) - velocity_x) * _PER_THRUST
+        thrust_y = ((goal_y - y) / (num_tics - tic) - velocity_y) * _PER_THRUST
+        ahead = _clip(round(cos * thrust_x + sin * thrust_y))
+        right = _clip(round(sin * thrust_x - cos * thrust_y))
+        # The engine rounds each product down, and looks up the side step a right angle off.
+        push, side = ahead * _THRUST, right * _THRUST
+        velocity_x += (push * cos >> 16) + (side * _COS[fine - _RIGHT_ANGLE] >> 16)
+        velocity_y += (push * sin >> 16) + (side * _SIN[fine - _RIGHT_ANGLE] >> 16)
         x += velocity_x
         y += velocity_y
         velocity_x = velocity_x * _FRICTION >> 16
         velocity_y = velocity_y * _FRICTION >> 16
-        buttons.append([float(ahead), float(right), turn_button(turn)])
+        buttons.append((ahead, right, turn_button(turn)))
     return Step(buttons, Place(x, y, heading % TURNS))
 
 
@@ -113,6 +114,10 @@ def turn_button(turn: int) -> float:
 def half_turn(turn: int) -> int:
     """Return a turn modulo a whole one, between half a turn to the right and half a turn to the left."""
     return (turn + TURNS // 2) % TURNS - TURNS // 2
+
+
+def _clip(thrust: int) -> int:
+    return -_MAX_THRUST if thrust < -_MAX_THRUST else min(thrust, _MAX_THRUST)
 
 
 def _goal(place: Place, displacement: tuple[float, float, float]) -> tuple[float, float]:

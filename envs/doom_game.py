@@ -1,6 +1,7 @@
 """DoomGame: one ViZDoom process that plays a static level, in the engine's own units."""
 
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from envs.static_game import write_static_game
 
 __all__ = ["REST", "DoomGame", "Reading"]
 
-REST = [0.0, 0.0, 0.0]
+REST = (0, 0, 0.0)
 """No button pressed."""
 
 _START_TICS = 60
@@ -29,11 +30,17 @@ _ARGUMENTS = "-nomonsters +sv_cheats 1 +movebob 0 +stillbob 0"
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """Where the player is, the height of his feet [map units], and whether he stands with an unbent view."""
+    """Where the player is, the heights of his feet and eyes, and his vertical speed [map units (a tic)]."""
 
     place: Place
     height: float
-    is_settled: bool
+    eye_height: float
+    vertical_speed: float
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether he stands on the floor, with his eyes where they belong."""
+        return self.eye_height - self.height == _EYE_HEIGHT and self.vertical_speed == 0
 
 
 class DoomGame:
@@ -66,6 +73,7 @@ class DoomGame:
         self._game.set_available_buttons(_BUTTONS)
         self._game.set_mode(vizdoom.Mode.PLAYER)
         self._game.set_episode_timeout(0)
+        self._game.set_doom_config_path(f"{self._folder.name}/engine.ini")
         self._game.add_game_args(_ARGUMENTS)
         self._start()
 
@@ -95,7 +103,7 @@ class DoomGame:
         """Be at (x, y) [map units] on the floor after the coming tic, in which nothing else moves."""
         self._game.send_game_command(f"warp {x} {y}")
 
-    def act(self, buttons: list[float]) -> None:
+    def act(self, buttons: tuple[int, int, float]) -> None:
         """Let one tic pass with these buttons, without looking: it costs a fifth of one that renders."""
         self._game.set_action(buttons)
         self._game.advance_action(1, False)
@@ -107,12 +115,11 @@ class DoomGame:
         get = self._game.get_game_variable
         heading = round(get(GameVariable.ANGLE) * TURNS / 360) % TURNS
         x, y = get(GameVariable.POSITION_X), get(GameVariable.POSITION_Y)
-        height = get(GameVariable.POSITION_Z)
-        eye_height = get(GameVariable.CAMERA_POSITION_Z) - height
         return Reading(
             place=Place(int(x * UNIT), int(y * UNIT), heading),
-            height=height,
-            is_settled=eye_height == _EYE_HEIGHT and get(GameVariable.VELOCITY_Z) == 0,
+            height=get(GameVariable.POSITION_Z),
+            eye_height=get(GameVariable.CAMERA_POSITION_Z),
+            vertical_speed=get(GameVariable.VELOCITY_Z),
         )
 
     def state(self) -> vizdoom.GameState:
@@ -131,6 +138,9 @@ class DoomGame:
         # Nothing in a static level is random; a fixed seed makes that hold for what we overlooked.
         self._game.set_seed(0)
         self._game.init()
+        # The engine leaves an empty folder wherever the program was started.
+        with suppress(OSError):
+            Path("_vizdoom").rmdir()
         self._freeze()
 
     def _freeze(self) -> None:
