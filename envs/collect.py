@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from data_tools import config as configuration
 from data_tools.provenance import current_commit, installed_versions
 from data_tools.trajectory import write_trajectory
-from envs.collect_summary import Row, row_of, summarise, summary_table
+from envs.collect_summary import Numbers, Row, numbers_table, row_of, summarise
 from envs.level_recorder import LevelRecorder, RecordConfig, trajectory_name
 from envs.levels import TRAIN_LEVELS, check_level
 
@@ -83,12 +83,19 @@ class Task:
     record: RecordConfig
 
 
-def collect(config: CollectConfig, *, console: Console) -> dict[str, object]:
-    """Record what is missing in `out` and return the summary of all that is there for this seed.
+@dataclass(frozen=True, kw_only=True)
+class Collection:
+    """What a run left: the numbers of all trajectories of its seed, and how many it recorded itself."""
 
-    Raises:
-        ValueError: If `out` holds trajectories that another configuration made.
-        OSError: If a trajectory cannot be written; those that were are whole.
+    groups: dict[str, Numbers]
+    num_recorded: int
+
+
+def collect(config: CollectConfig, *, console: Console) -> Collection:
+    """Record what is missing in `out`, and write and return the summary of all that is there for this seed.
+
+    It is a ValueError if another configuration made the trajectories in `out`, and an OSError if one cannot
+    be written; those that are there stay whole.
     """
     out = Path(config.out)
     (out / _RECORDS).mkdir(parents=True, exist_ok=True)
@@ -104,8 +111,9 @@ def collect(config: CollectConfig, *, console: Console) -> dict[str, object]:
     started_s = time.monotonic()
     num_recorded = _run(_tasks(out, names, config), config, console=console)
     rows = [Row.read(_row_path(out, name)) for of_level in names.values() for name in of_level]
-    summary: dict[str, object] = {
-        **summarise(rows),
+    groups = summarise(rows)
+    summary = {
+        "groups": {name: asdict(numbers) for name, numbers in groups.items()},
         "num_trajectories_this_run": num_recorded,
         "seconds_this_run": round(time.monotonic() - started_s, 3),
         "configuration": configuration.to_dict(config),
@@ -114,7 +122,7 @@ def collect(config: CollectConfig, *, console: Console) -> dict[str, object]:
         "versions": installed_versions(),
     }
     _write_json(out / f"summary_seed{config.seed}.json", summary)
-    return summary
+    return Collection(groups=groups, num_recorded=num_recorded)
 
 
 def record_task(task: Task) -> int:
@@ -134,11 +142,11 @@ def main(node: DictConfig) -> None:
     console = Console()
     config = configuration.to_object(node, CollectConfig)
     try:
-        summary = collect(config, console=console)
+        collection = collect(config, console=console)
     except KeyboardInterrupt:
         console.print("Stopped. What is written is whole; the same command goes on from here.")
         raise SystemExit(130) from None
-    console.print(summary_table(summary))
+    console.print(numbers_table(collection.groups))
 
 
 def _run(tasks: list[Task], config: CollectConfig, *, console: Console) -> int:

@@ -96,52 +96,84 @@ def horizon_displacements(poses: Float64[np.ndarray, "frame 3"]) -> Float64[np.n
     return displacement_between(poses[:-HORIZON_STEPS], poses[HORIZON_STEPS:])
 
 
-def summarise(rows: list[Row]) -> dict[str, object]:
-    """Return the numbers of a collection: over all, and for each policy and level."""
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """What some trajectories are like together.
+
+    Attributes:
+        num_trajectories: How many.
+        num_frames: Their frames.
+        spacing_m: Mean step length.
+        speed_m_s: Path over time.
+        collided: Share of steps that were cut short.
+        horizon_rms_m: Root mean square of the way over the planning horizon.
+        horizon_rms_left_by_mean_m: The same of what the mean motion leaves unexplained.
+        horizon_rms_left_by_mean_rad: The same of the turn.
+        num_captions: Captions.
+        num_questions: Questions.
+        num_instructions: Instructions.
+        num_held_out: Instructions whose wording is kept from training.
+    """
+
+    num_trajectories: int
+    num_frames: int
+    spacing_m: float
+    speed_m_s: float
+    collided: float
+    horizon_rms_m: float
+    horizon_rms_left_by_mean_m: float
+    horizon_rms_left_by_mean_rad: float
+    num_captions: int
+    num_questions: int
+    num_instructions: int
+    num_held_out: int
+
+
+def summarise(rows: list[Row]) -> dict[str, Numbers]:
+    """Return the numbers of a collection: over `all`, and by `policy_<name>` and `level_<name>`."""
     groups = {"all": rows}
-    for key in ("policy", "level"):
-        for value in sorted({getattr(row, key) for row in rows}):
-            groups[f"{key}_{value}"] = [row for row in rows if getattr(row, key) == value]
-    return {"groups": {name: _numbers(members) for name, members in groups.items()}}
+    for policy in sorted({row.policy for row in rows}):
+        groups[f"policy_{policy}"] = [row for row in rows if row.policy == policy]
+    for level in sorted({row.level for row in rows}):
+        groups[f"level_{level}"] = [row for row in rows if row.level == level]
+    return {name: _add_up(members) for name, members in groups.items()}
 
 
-def _numbers(rows: list[Row]) -> dict[str, float]:
-    num_steps = sum(row.num_steps for row in rows)
-    path_m = sum(row.path_m for row in rows)
-    num = max(1, sum(row.num_horizons for row in rows))
-    mean = np.sum([row.horizon_sum for row in rows], axis=0) / num
-    square = np.sum([row.horizon_squares for row in rows], axis=0) / num
-    spread = np.sqrt(np.maximum(square - np.square(mean), 0.0))
-    return {
-        "num_trajectories": len(rows),
-        "num_frames": sum(row.num_frames for row in rows),
-        "spacing_m": path_m / num_steps,
-        "speed_m_s": path_m / sum(row.duration_s for row in rows),
-        "collided": sum(row.num_collided for row in rows) / num_steps,
-        # Root mean squares over the horizon: of the way, and of what the mean motion leaves unexplained.
-        "horizon_rms_m": math.hypot(*np.sqrt(square[:2])),
-        "horizon_rms_left_by_mean_m": math.hypot(*spread[:2]),
-        "horizon_rms_left_by_mean_rad": float(spread[2]),
-        "num_captions": sum(row.num_captions for row in rows),
-        "num_questions": sum(row.num_questions for row in rows),
-        "num_instructions": sum(row.num_instructions for row in rows),
-        "num_held_out": sum(row.num_held_out for row in rows),
-    }
-
-
-def summary_table(summary: dict[str, object]) -> Table:
-    """Return the numbers of a collection as a table for the terminal."""
-    groups = summary["groups"]
-    assert isinstance(groups, dict)
+def numbers_table(groups: dict[str, Numbers]) -> Table:
+    """Return the numbers as a table for the terminal."""
     table = Table("", "frames", "spacing m", "speed m/s", "collided", "2 s rms m", "left by mean m")
     for name, numbers in groups.items():
         table.add_row(
             name,
-            f"{numbers['num_frames']}",
-            f"{numbers['spacing_m']:.3f}",
-            f"{numbers['speed_m_s']:.2f}",
-            f"{numbers['collided']:.1%}",
-            f"{numbers['horizon_rms_m']:.2f}",
-            f"{numbers['horizon_rms_left_by_mean_m']:.2f}",
+            f"{numbers.num_frames}",
+            f"{numbers.spacing_m:.3f}",
+            f"{numbers.speed_m_s:.2f}",
+            f"{numbers.collided:.1%}",
+            f"{numbers.horizon_rms_m:.2f}",
+            f"{numbers.horizon_rms_left_by_mean_m:.2f}",
         )
     return table
+
+
+def _add_up(rows: list[Row]) -> Numbers:
+    num_steps = sum(row.num_steps for row in rows)
+    path_m = sum(row.path_m for row in rows)
+    # Trajectories shorter than the horizon have no such displacement, and nothing to add.
+    num_horizons = max(1, sum(row.num_horizons for row in rows))
+    mean = np.sum([row.horizon_sum for row in rows], axis=0) / num_horizons
+    square = np.sum([row.horizon_squares for row in rows], axis=0) / num_horizons
+    variance = np.maximum(square - np.square(mean), 0.0)
+    return Numbers(
+        num_trajectories=len(rows),
+        num_frames=sum(row.num_frames for row in rows),
+        spacing_m=path_m / num_steps,
+        speed_m_s=path_m / sum(row.duration_s for row in rows),
+        collided=sum(row.num_collided for row in rows) / num_steps,
+        horizon_rms_m=math.sqrt(square[:2].sum()),
+        horizon_rms_left_by_mean_m=math.sqrt(variance[:2].sum()),
+        horizon_rms_left_by_mean_rad=math.sqrt(variance[2]),
+        num_captions=sum(row.num_captions for row in rows),
+        num_questions=sum(row.num_questions for row in rows),
+        num_instructions=sum(row.num_instructions for row in rows),
+        num_held_out=sum(row.num_held_out for row in rows),
+    )

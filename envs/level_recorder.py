@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from types import TracebackType
 
 import numpy as np
@@ -12,8 +11,7 @@ from data_tools.randomness import numpy_generator_for
 from data_tools.trajectory import Trajectory
 from envs.annotate import write_instructions
 from envs.doom_engine import STEP_S, DoomEngine
-from envs.geodesic import WalkableMap
-from envs.level_geometry import read_geometry
+from envs.level_geometry import read_geometry, walkable_map
 from envs.policies import Explorer, NoisyFollower, Policy, PolicyName, RandomCommands
 from envs.record import record
 
@@ -40,7 +38,7 @@ class RecordConfig:
     trajectory_frames: int = 120
     follower_share: float = 0.3
     explorer_share: float = 0.35
-    caption_share: float = 0.05
+    caption_share: float = 0.15
     instruction_share: float = 0.15
 
     def __post_init__(self) -> None:
@@ -77,6 +75,7 @@ class LevelRecorder:
         self.level = level
         self.config = config
         self._walkable = walkable_map(level)
+        self._places_m = start_places(level)
         self._engine = DoomEngine(
             level,
             frame_height=config.frame_height,
@@ -121,7 +120,7 @@ class LevelRecorder:
 
     def _start(self, *, rng: np.random.Generator) -> None:
         """Put the robot at rest at a random place; places inside solid things are drawn again."""
-        places_m = roomy_places(self._walkable)
+        places_m = self._places_m[int(rng.integers(2))]
         for _ in range(_START_ATTEMPTS):
             place_m = places_m[rng.integers(len(places_m))]
             yaw_rad = rng.uniform(-math.pi, math.pi)
@@ -171,20 +170,18 @@ def trajectory_name(level: str, index: int, *, seed: int, config: RecordConfig) 
     return f"{level}_seed{seed}_{index:05d}_{policy.name}"
 
 
-@lru_cache(maxsize=1)
-def walkable_map(level: str) -> WalkableMap:
-    """Return the map of a level (0.2 to 1.5 s; kept until another level is asked for)."""
-    geometry = read_geometry(level)
-    return WalkableMap.from_sectors(
-        geometry.sectors, barriers=geometry.barriers, obstacles=geometry.obstacles
-    )
+def start_places(level: str) -> tuple[Float64[np.ndarray, "home 2"], Float64[np.ndarray, "roomy 2"]]:
+    """Return where trajectories start [m]: the places of the level's main region, and of all but closets.
 
-
-def roomy_places(walkable: WalkableMap) -> Float64[np.ndarray, "place 2"]:
-    """Return the walkable places [m] of all regions of at least 20 square metres; closets are left out."""
+    Half of the trajectories start in each: drawn from all places alone, most of map16's would start on the
+    plain around it, which is scenery.
+    """
+    walkable = walkable_map(level)
+    home_m = walkable.home(read_geometry(level).start_pose[:2])
+    is_home = walkable.component == walkable.component_of(home_m)
     num_places = np.bincount(walkable.component)[walkable.component]
-    places_m = walkable.nodes_m[num_places * walkable.spacing_m**2 >= _MIN_AREA_M2]
-    return places_m if len(places_m) else walkable.nodes_m
+    is_roomy = is_home | (num_places * walkable.spacing_m**2 >= _MIN_AREA_M2)
+    return walkable.nodes_m[is_home], walkable.nodes_m[is_roomy]
 
 
 def _draw_policy(config: RecordConfig, *, rng: np.random.Generator) -> PolicyName:
