@@ -1,7 +1,8 @@
-"""Training prior: what candidates are drawn from, fitted on trajectories recorded for that purpose (`python -m planners.prior`).
+"""Training prior: what candidates are drawn from, fitted on recorded trajectories.
 
-The trajectories are recorded on training levels, from seeds that no evaluation uses; a planner that is told where
-robots usually go must not learn it from the problems.
+`python -m planners.prior` prints it.
+The trajectories are recorded on training levels, from seeds that no evaluation uses: a planner that is told
+where robots usually go must not learn it from the problems.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,7 +59,7 @@ class PriorCommand:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPrior:
-    """The prior, and the mean step length [m] of the trajectories it was fitted on: the data set's spacing."""
+    """The prior, and the mean step length [m] of its trajectories: the data set's spacing."""
 
     prior: Prior
     spacing_m: float

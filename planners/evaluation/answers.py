@@ -203,7 +203,7 @@ def describe(error: Exception) -> str:
 
 
 def _attempt(solve: Callable[[Given], Answer], given: Given) -> Found:
-    """Answer, or return the error: one bad problem must not end an evaluation, and must be seen in its rows."""
+    """Answer, or return the error: a bad problem must not end an evaluation, and must show in its rows."""
     try:
         return solve(given)
     except Exception as error:
@@ -281,7 +281,8 @@ def _simulator_goal(problem: PlanningProblem, tools: Tools, config: SearchConfig
         case PlanCost.latent:
             if tools.encoder is None:
                 raise ValueError(
-                    "plan_cost=latent needs something that encodes frames; give checkpoint=NAME or representation=FOLDER"
+                    "plan_cost=latent needs something that encodes frames; "
+                    "give checkpoint=NAME or representation=FOLDER"
                 )
             return encoded_goal(tools.encoder.encode, goal, distance=config.distance)
 

@@ -84,8 +84,9 @@ class ClosedLoopConfig:
             check_level(level)
         if min(self.num_episodes, self.episodes_per_shard) < 1 or min(self.workers, self.num_shown) < 0:
             raise ValueError(
-                "need num_episodes and episodes_per_shard of at least 1, workers and num_shown of at least 0; "
-                f"got {self.num_episodes}, {self.episodes_per_shard}, {self.workers} and {self.num_shown}"
+                "need num_episodes and episodes_per_shard of at least 1, "
+                "workers and num_shown of at least 0; got "
+                f"{self.num_episodes}, {self.episodes_per_shard}, {self.workers} and {self.num_shown}"
             )
 
     @property

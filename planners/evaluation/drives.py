@@ -138,8 +138,8 @@ def drive_episode(
 class _Clock:
     """Measures how long an agent thinks.
 
-    A planning agent decides when it looks for a plan; the steps in which it follows one are part of that decision.
-    Every other agent decides in every step.
+    A planning agent decides when it looks for a plan; the steps in which it follows one are part of that
+    decision. Every other agent decides in every step.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Map: a level from above, with the path driven, the truth, and the candidates that the planner considered."""
+"""Map: a level from above, with the path driven, the truth, and the candidates that were considered."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from planners.evaluation import svg
+from planners.evaluation import markup
 
 SIZE_PX = 420.0
 MARGIN_M = 0.8
@@ -35,24 +35,25 @@ def draw_map(layers: MapLayers, *, label: str) -> str:
     """Return the map as SVG, north up, with a scale bar."""
     frame = _Frame(layers)
     children = [
-        svg.polyline([frame(wall[:2]), frame(wall[2:])], class_="wall") for wall in frame.near(layers.walls)
+        markup.polyline([frame(wall[:2]), frame(wall[2:])], class_="wall")
+        for wall in frame.near(layers.walls)
     ]
     for number, group in enumerate(layers.candidates):
         opacity = 0.12 + 0.38 * (number + 1) / len(layers.candidates)
-        lines = [svg.polyline([frame(point) for point in path], class_="candidate") for path in group]
-        children.append(svg.element("g", *lines, opacity=opacity))
+        lines = [markup.polyline([frame(point) for point in path], class_="candidate") for path in group]
+        children.append(markup.element("g", *lines, opacity=opacity))
     goal, start = layers.true[-1], layers.driven[0]
     if layers.is_success_shown:
         children.append(_circle(frame(goal), GOAL_RADIUS_M * frame.scale, "goal-area"))
     for poses, name in ((layers.true, "true"), (layers.planned, "planned"), (layers.driven, "driven")):
         if len(poses) > 1:
-            children.append(svg.polyline([frame(pose) for pose in poses], class_=name))
+            children.append(markup.polyline([frame(pose) for pose in poses], class_=name))
     children += [_arrow(goal, frame, "goal"), _arrow(start, frame, "start")]
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in (frame(pose) for pose in layers.driven))
     here = frame(start)
-    children.append(svg.element("circle", cx=here[0], cy=here[1], r=5, class_="here", data_path=points))
+    children.append(markup.element("circle", cx=here[0], cy=here[1], r=5, class_="here", data_path=points))
     children += _scale_bar(frame)
-    return svg.drawing(children, width=SIZE_PX, height=SIZE_PX, label=label, class_="map")
+    return markup.drawing(children, width=SIZE_PX, height=SIZE_PX, label=label, class_="map")
 
 
 class _Frame:
@@ -66,7 +67,7 @@ class _Frame:
         self.span_m = max(LEAST_SPAN_M, float((high - low).max()) + 2 * MARGIN_M)
         self.scale = SIZE_PX / self.span_m
 
-    def __call__(self, point: Float[np.ndarray, " _"]) -> svg.Point:
+    def __call__(self, point: Float[np.ndarray, " _"]) -> markup.Point:
         x, y = (np.asarray(point[:2]) - self.centre) * self.scale
         return float(SIZE_PX / 2 + x), float(SIZE_PX / 2 - y)
 
@@ -87,18 +88,18 @@ def _arrow(pose: Float[np.ndarray, " 3"], frame: _Frame, name: str) -> str:
     side = np.array([-heading[1], heading[0]])
     corners = [13 * heading, -8 * heading + 8 * side, -4 * heading, -8 * heading - 8 * side]
     points = " ".join(f"{x + corner[0]:.1f},{y + corner[1]:.1f}" for corner in corners)
-    return svg.element("polygon", points=points, class_=name)
+    return markup.element("polygon", points=points, class_=name)
 
 
-def _circle(centre: svg.Point, radius: float, name: str) -> str:
-    return svg.element("circle", cx=centre[0], cy=centre[1], r=radius, class_=name)
+def _circle(centre: markup.Point, radius: float, name: str) -> str:
+    return markup.element("circle", cx=centre[0], cy=centre[1], r=radius, class_=name)
 
 
 def _scale_bar(frame: _Frame) -> list[str]:
-    length_m = svg.round_step(frame.span_m / 4, num_steps=1)
+    length_m = markup.round_step(frame.span_m / 4, num_steps=1)
     length_m = length_m if length_m * frame.scale < SIZE_PX / 2 else length_m / 2
     start, end, y = 14.0, 14.0 + length_m * frame.scale, SIZE_PX - 14.0
     return [
-        svg.polyline([(start, y - 5), (start, y), (end, y), (end, y - 5)], class_="scale"),
-        svg.text((start + end) / 2, y - 8, f"{length_m:g} m", class_="scale-label"),
+        markup.polyline([(start, y - 5), (start, y), (end, y), (end, y - 5)], class_="scale"),
+        markup.label_at((start + end) / 2, y - 8, f"{length_m:g} m", class_="scale-label"),
     ]

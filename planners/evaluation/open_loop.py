@@ -1,4 +1,7 @@
-"""Open loop: plan to goal frames of held-out recordings (`python -m planners.evaluation.open_loop checkpoint=nano`)."""
+"""Open loop: plan to goal frames of held-out recordings.
+
+`python -m planners.evaluation.open_loop checkpoint=nano out=FOLDER num_problems=200`
+"""
 
 import functools
 import json
@@ -9,12 +12,14 @@ from pathlib import Path
 
 import hydra
 import numpy as np
+from jaxtyping import Float
 from omegaconf import DictConfig
 from rich.console import Console
 
 from data_tools import config as configuration
 from data_tools.provenance import installed_versions
 from data_tools.randomness import generator_for, numpy_generator_for
+from envs.clearance import HEAD_ROOM_M, STEP_UP_M, Sector
 from envs.doom_engine import STEP_S, DoomEngine
 from envs.level_geometry import read_geometry
 from envs.level_recorder import LevelRecorder, RecordConfig
@@ -91,7 +96,8 @@ class OpenLoopConfig:
             )
         if min(self.num_problems, self.trajectories_per_shard) < 1 or min(self.workers, self.num_shown) < 0:
             raise ValueError(
-                "need num_problems and trajectories_per_shard of at least 1, workers and num_shown of at least 0; got "
+                "need num_problems and trajectories_per_shard of at least 1, "
+                "workers and num_shown of at least 0; got "
                 f"{self.num_problems}, {self.trajectories_per_shard}, {self.workers} and {self.num_shown}"
             )
         if self.trajectory_frames < self.problem.least_frames:
@@ -217,12 +223,22 @@ def record_problems(task: OpenLoopTask) -> list[PlanningProblem]:
     return problems
 
 
-def wall_lines(level: str) -> np.ndarray:
-    """Return a level's blocking lines [m], [line, 4]."""
+def wall_lines(level: str) -> Float[np.ndarray, "line 4"]:
+    """Return what stops the player, for maps: walls, and steps too high or openings too low for him [m]."""
     geometry = read_geometry(level)
-    return np.concatenate(
-        [geometry.barriers, *(sector.lines[sector.is_blocking] for sector in geometry.sectors)]
-    )
+    walls = [geometry.barriers, *(sector.lines[sector.is_blocking] for sector in geometry.sectors)]
+    beside: dict[tuple[float, ...], list[Sector]] = {}
+    for sector in geometry.sectors:
+        for line in sector.lines[~sector.is_blocking].tolist():
+            beside.setdefault(tuple(line), []).append(sector)
+    ledges = [line for line, sectors in beside.items() if _is_ledge(sectors)]
+    return np.concatenate([*walls, np.array(ledges, dtype=np.float64).reshape(-1, 4)])
+
+
+def _is_ledge(sectors: Sequence[Sector]) -> bool:
+    floors = [sector.floor_m for sector in sectors]
+    room_m = min(sector.ceiling_m for sector in sectors) - max(floors)
+    return max(floors) - min(floors) > STEP_UP_M or room_m < HEAD_ROOM_M
 
 
 @functools.cache

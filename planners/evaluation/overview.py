@@ -84,7 +84,7 @@ def _draw_map(axes: Any, row: OpenLoopRow, evidence: PlanEvidence) -> None:
     axes.set(xlim=(centre[0] - reach, centre[0] + reach), ylim=(centre[1] - reach, centre[1] + reach))
     axes.set_aspect("equal")
     axes.set(xticks=[], yticks=[])
-    axes.set_title("candidates considered, from above", loc="left", fontsize=9)
+    axes.set_title("candidates, from above", loc="left", fontsize=9)
     axes.legend(loc="lower left", fontsize=8, frameon=False)
     for spine in axes.spines.values():
         spine.set_color("#dfe3ea")

@@ -1,4 +1,4 @@
-"""PlanningProblem: a start, what the robot saw, and a goal frame exactly the horizon ahead; NWM's open-loop task."""
+"""PlanningProblem: a start, what the robot saw, and a goal frame exactly the horizon ahead, as in NWM."""
 
 from dataclasses import dataclass
 
@@ -37,8 +37,8 @@ class ProblemShape:
 class PlanningProblem:
     """One problem, cut from a trajectory that no model was trained on.
 
-    `true_poses` are the poses after each step of the recording [m, m, rad], in the world frame; the last is the
-    goal's. They are never shown to a planner that is no oracle.
+    `true_poses` are the poses after each step of the recording [m, m, rad], in the world frame; the last is
+    the goal's. They are never shown to a planner that is no oracle.
     """
 
     problem_id: str
@@ -90,8 +90,8 @@ def cut_problems(
     if trajectory.num_frames < shape.least_frames:
         raise ValueError(
             f"{trajectory.name} has {trajectory.num_frames} frames; {shape.num_problems} problems with "
-            f"{shape.num_context} of context and a goal {shape.horizon} steps ahead need {shape.least_frames}. "
-            "Record longer trajectories."
+            f"{shape.num_context} of context and a goal {shape.horizon} steps ahead need "
+            f"{shape.least_frames}. Record longer trajectories."
         )
     frames = sorted(rng.choice(np.arange(first, last + 1), size=shape.num_problems, replace=False).tolist())
     return [

@@ -34,13 +34,15 @@ def progress_bars(console: Console) -> Iterator[Callable[[str], OnProgress]]:
 def print_summary(console: Console, summary: Summary) -> None:
     """Print the tables: means, and 95% intervals in brackets."""
     for split, result in summary.open_loop.items():
-        title = f"Open loop, {split.replace('_', ' ')}: {result.num_problems} problems, {result.num_failed} failed"
+        counted = f"{result.num_problems} problems, {result.num_failed} failed"
+        title = f"Open loop, {split.replace('_', ' ')}: {counted}"
         console.print(_table(title, result.table, SHOWN_OPEN_LOOP))
         if result.gap_closed is not None:
             gap = result.gap_closed
             console.print(f"gap closed: {gap.mean:.2f} [{gap.low:.2f}, {gap.high:.2f}]\n")
     for split, driven in summary.closed_loop.items():
-        title = f"Closed loop, {split.replace('_', ' ')}: {driven.num_episodes} episodes, {driven.num_failed} failed"
+        counted = f"{driven.num_episodes} episodes, {driven.num_failed} failed"
+        title = f"Closed loop, {split.replace('_', ' ')}: {counted}"
         console.print(_table(title, driven.table, CLOSED_LOOP_METRICS))
 
 

@@ -1,7 +1,7 @@
 """Record: one row an evaluated episode, with everything needed to redo that episode.
 
-Rows are frozen dataclasses in memory and Parquet on disk; the Parquet schema is derived from the dataclass, so
-that there is one list of columns. Tables, plots and videos are made from rows.
+Rows are frozen dataclasses in memory and Parquet on disk; the Parquet schema is derived from the dataclass,
+so that there is one list of columns. Tables, plots and videos are made from rows.
 """
 
 import dataclasses
@@ -162,11 +162,7 @@ def to_table(rows: Sequence[object], row_type: type) -> pa.Table:
 
 
 def from_table(table: pa.Table, row_type: type[Row]) -> list[Row]:
-    """Return an Arrow table as rows.
-
-    Raises:
-        ValueError: If the columns are not those of `row_type`.
-    """
+    """Return an Arrow table as rows; it is a ValueError if the columns are not those of `row_type`."""
     if table.schema.remove_metadata() != schema_of(row_type):
         raise ValueError(
             f"needed the columns of {row_type.__name__}, got {', '.join(table.column_names)}; "

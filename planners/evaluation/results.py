@@ -35,7 +35,7 @@ def publish(
     open_rows: Sequence[OpenLoopRow],
     closed_rows: Sequence[ClosedLoopRow],
 ) -> Summary:
-    """Write `open_loop.parquet`, `closed_loop.parquet`, `summary.json` and `index.html`, and print the tables."""
+    """Write rows as Parquet, `summary.json` and `index.html`, and print the tables."""
     out.mkdir(parents=True, exist_ok=True)
     for name, rows, row_type in (
         ("open_loop", open_rows, OpenLoopRow),

@@ -1,8 +1,8 @@
-"""Shards: a fixed cut of an evaluation into tasks, run in parallel on Ray, resumable, independent of the workers.
+"""Shards: a fixed cut of an evaluation into tasks, run in parallel on Ray, resumable at any moment.
 
-A shard's rows depend on the shard alone: it is computed with one torch thread, its seeds come from the names of
-its problems, and who computes it when changes nothing. Its file appears whole or not at all, so a stopped run
-skips what it has; a killed worker's shard is computed again by Ray.
+A shard's rows depend on the shard alone: it is computed with one torch thread, its seeds come from the names
+of its problems, and who computes it when changes nothing. Its file appears whole or not at all, so a stopped
+run skips what it has; a killed worker's shard is computed again by Ray.
 """
 
 import contextlib
@@ -90,8 +90,8 @@ def run_shards(
     """Return the rows of all tasks in the order of `tasks`, computing those that the store lacks.
 
     `work` must be importable by name and should turn the failure of one problem into a row; an exception that
-    leaves it stops the run after its error is raised here, and finished shards stay. With no workers the tasks
-    run in this process and Ray is not imported.
+    leaves it stops the run, and finished shards stay. With no workers the tasks run in this process and Ray
+    is not imported.
     """
     report = on_progress or (lambda done, total: None)
     rows = {name: store.read(name, row_type) for name in tasks}

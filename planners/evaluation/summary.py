@@ -78,7 +78,7 @@ class SplitResult:
     """The method that is no oracle and, but for the world model, has the lowest ATE."""
     num_problems: int
     num_failed: int
-    """Problems on which any method failed; they count in no method's mean, so that all rows share problems."""
+    """Problems on which any method failed; they count in no mean, so that all methods share problems."""
 
 
 @dataclass(frozen=True, kw_only=True)

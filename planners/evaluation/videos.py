@@ -1,4 +1,4 @@
-"""Videos: three panels side by side (what the simulator shows, what the model imagined, the goal) as data URIs."""
+"""Videos: three panels side by side: what the simulator shows, what the model imagined, the goal."""
 
 import base64
 import io
@@ -12,6 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 PANEL_WIDTH_PX, PANEL_HEIGHT_PX = 320, 240
 LABEL_HEIGHT_PX = 32
+CONTROLS_HEIGHT_PX = 48
+"""Room at the bottom for the player's controls, so that they hide nothing; 32 + 240 + 48 is 20 x 16."""
 GAP_PX = 8
 BACKGROUND = (17, 20, 26)
 FOREGROUND = (235, 238, 243)
@@ -65,7 +67,7 @@ def panel_video(
 def join_panels(panels: Sequence[tuple[str, bytes | None]]) -> UInt8[np.ndarray, "height width 3"]:
     """Return labelled frames side by side; a panel without a frame says that there was no model."""
     width = len(panels) * PANEL_WIDTH_PX + (len(panels) - 1) * GAP_PX
-    canvas = Image.new("RGB", (width, PANEL_HEIGHT_PX + LABEL_HEIGHT_PX), BACKGROUND)
+    canvas = Image.new("RGB", (width, LABEL_HEIGHT_PX + PANEL_HEIGHT_PX + CONTROLS_HEIGHT_PX), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(size=16)
     for index, (label, content) in enumerate(panels):

@@ -1,4 +1,4 @@
-"""Drawings in SVG: sharp at any size, coloured by the page, with every name escaped."""
+"""Markup: elements of pages and of drawings (SVG); attributes are escaped, children are markup already."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -8,11 +8,21 @@ Point = tuple[float, float]
 
 
 def element(name: str, *children: str, **attributes: object) -> str:
-    """Return one SVG element; `class_` stands for class, and underscores in names for hyphens."""
+    """Return one element; `class_` stands for class, and underscores in names for hyphens."""
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(_text(value))}"' for key, value in attributes.items()
     )
     return f"<{name}{written}>{''.join(children)}</{name}>" if children else f"<{name}{written}/>"
+
+
+def words(name: str, content: str, **attributes: object) -> str:
+    """Return an element around plain text."""
+    return element(name, escape(content), **attributes)
+
+
+def division(class_: str, *children: str, **attributes: object) -> str:
+    """Return a division of the page."""
+    return element("div", *(children or ("",)), class_=class_, **attributes)
 
 
 def polyline(points: Iterable[Point], **attributes: object) -> str:
@@ -21,9 +31,9 @@ def polyline(points: Iterable[Point], **attributes: object) -> str:
     return element("polyline", points=joined, **attributes)
 
 
-def text(x: float, y: float, content: str, **attributes: object) -> str:
-    """Return a label."""
-    return element("text", escape(content), x=x, y=y, **attributes)
+def label_at(x: float, y: float, content: str, **attributes: object) -> str:
+    """Return a label in a drawing."""
+    return words("text", content, x=x, y=y, **attributes)
 
 
 def drawing(children: Sequence[str], *, width: float, height: float, label: str, class_: str) -> str:
@@ -40,7 +50,7 @@ def drawing(children: Sequence[str], *, width: float, height: float, label: str,
 
 
 def round_step(span: float, *, num_steps: int) -> float:
-    """Return the least of 1, 2 or 5 times a power of ten that cuts a positive span into at most `num_steps`."""
+    """Return the least of 1, 2, 5 times a power of ten that cuts a positive span into at most `num_steps`."""
     raw = span / num_steps
     power = 10.0 ** math.floor(math.log10(raw))
     return next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= raw * (1 - 1e-9))
