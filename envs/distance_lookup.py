@@ -11,8 +11,8 @@ from envs.geodesic import DistanceField, WalkableMap
 
 __all__ = ["DistanceLookup"]
 
-_NEAR_M = 1.5
-"""Nearer than this the field is asked: success is decided there, and the straight way may be the shortest."""
+_NEAR_M = 1.1
+"""Nearer than this the field is asked: success is decided at 1 m, and must not depend on this shortcut."""
 
 
 class DistanceLookup:

@@ -15,12 +15,17 @@ Source: `P_XYMovement`, `P_Thrust`, `R_InitTables` of ZDoom 2.8; the tests compa
 import math
 from dataclasses import dataclass
 
-__all__ = ["TURNS", "UNIT", "Place", "Step", "half_turn", "nudge", "plan_step", "turn_button"]
+__all__ = ["STAND", "TURNS", "UNIT", "Place", "Step", "half_turn", "nudge", "plan_step", "turn_button"]
 
 UNIT = 1 << 16
 """A map unit in the engine's fixed point."""
 TURNS = 1 << 16
 """The engine's headings are whole 65536ths of a turn."""
+
+Buttons = tuple[int, int, float, int]
+"""Thrust ahead and to the right [32nds of a unit], turn to the right [degrees], and the brake."""
+STAND: Buttons = (0, 0, 0.0, 1)
+"""Brake: the velocity is zero before this tic's motion."""
 
 _FIXED_PER_M = 32 * UNIT
 _THRUST = UNIT // 32
@@ -54,9 +59,9 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The buttons (ahead, right, turn right) of every tic, and the place where a free way ends."""
+    """The buttons of every tic, and the place where a free way ends; STAND has to follow, to stop there."""
 
-    buttons: list[tuple[int, int, float]]
+    buttons: list[Buttons]
     end: Place
 
 
@@ -92,7 +97,7 @@ def plan_step(place: Place, displacement: tuple[float, float, float], *, num_tic
         y += velocity_y
         velocity_x = velocity_x * _FRICTION >> 16
         velocity_y = velocity_y * _FRICTION >> 16
-        buttons.append((ahead, right, turn_button(turn)))
+        buttons.append((ahead, right, turn_button(turn), 0))
     return Step(buttons, Place(x, y, heading % TURNS))
 
 

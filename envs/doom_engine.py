@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float, Float32, Float64, UInt8
 
 from data_tools.trajectory import displacement_between
 from envs.clearance import UNITS_PER_M
-from envs.doom_controller import TURNS, UNIT, Place, half_turn, nudge, plan_step, turn_button
-from envs.doom_game import REST, DoomGame
+from envs.doom_controller import STAND, TURNS, UNIT, Place, half_turn, nudge, plan_step, turn_button
+from envs.doom_game import DoomGame
 from envs.drive import DriveResult
 
 __all__ = ["COLLISION_TOLERANCE", "STEP_S", "TICS_PER_STEP", "DoomEngine", "Motion", "SeenThing"]
@@ -198,7 +198,7 @@ class DoomEngine:
         self._warp(goal, _corners(goal)[0])
         places = [self._place]
         for displacement in displacements:
-            self._game.act(REST)
+            self._game.act(STAND)
             self._push(displacement)
             places.append(self._place)
         self._settle()
@@ -222,23 +222,21 @@ class DoomEngine:
         return DriveResult(frame=self.frame(), poses=poses[1:], collided=_differ(displacements, happened))
 
     def _warp(self, goal: Place, corner: Place) -> None:
-        """Go to a place: warp to a corner and turn, go the rest, brake. The third tic is still to come."""
+        """Go to a place in two tics, warping to a corner and going the rest; a tic to stand must follow."""
         rest = nudge(corner, goal)
         self._game.warp(corner.x // UNIT, corner.y // UNIT)
-        self._game.act((0, 0, turn_button(half_turn(goal.heading - self._place.heading))))
+        self._game.act((0, 0, turn_button(half_turn(goal.heading - self._place.heading)), 1))
         self._game.act(rest.buttons[0])
-        self._game.brake()
         self._place = rest.end
 
     def _push(self, displacement: Float[np.ndarray, " 3"]) -> None:
-        """Drive a step but for its last tic, which brakes; the place becomes that of a free way."""
+        """Drive a step but for its last tic, to stand; the place becomes that of a free way."""
         dx, dy, dyaw = displacement.tolist()
         if not math.isfinite(dx + dy + dyaw):
             raise ValueError(f"needed a finite displacement (dx, dy, dyaw), got {displacement}")
         plan = plan_step(self._place, (dx, dy, dyaw), num_tics=TICS_PER_STEP - 1)
         for buttons in plan.buttons:
             self._game.act(buttons)
-        self._game.brake()
         self._place = plan.end
 
     def _settle(self) -> bool:
@@ -246,9 +244,9 @@ class DoomEngine:
 
         It never comes to rest where a teleport put the player into a floor.
         """
-        before, reading = None, self._game.rest(1)
+        before, reading = None, self._game.stand(1)
         while not reading.is_settled and reading != before:
-            before, reading = reading, self._game.rest(_SETTLE_TICS)
+            before, reading = reading, self._game.stand(_SETTLE_TICS)
         self._place, self._height = reading.place, reading.height
         return reading.is_settled
 

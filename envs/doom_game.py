@@ -8,14 +8,11 @@ from pathlib import Path
 import vizdoom
 from vizdoom import Button, GameVariable
 
-from envs.doom_controller import TURNS, UNIT, Place
+from envs.doom_controller import STAND, TURNS, UNIT, Buttons, Place
 from envs.levels import game_file
 from envs.static_game import write_static_game
 
-__all__ = ["REST", "DoomGame", "Reading"]
-
-REST = (0, 0, 0.0)
-"""No button pressed."""
+__all__ = ["DoomGame", "Reading"]
 
 _START_TICS = 60
 """In the first second of a level the player cannot turn."""
@@ -24,6 +21,8 @@ _BUTTONS = [
     Button.MOVE_FORWARD_BACKWARD_DELTA,
     Button.MOVE_LEFT_RIGHT_DELTA,
     Button.TURN_LEFT_RIGHT_DELTA,
+    # The brake: the player's only item. As a console command it would cost a message a step.
+    Button.ACTIVATE_SELECTED_ITEM,
 ]
 _ARGUMENTS = "-nomonsters +sv_cheats 1 +movebob 0 +stillbob 0"
 
@@ -95,22 +94,18 @@ class DoomGame:
             self._game.close()
             self._start()
 
-    def brake(self) -> None:
-        """Zero the velocity in the coming tic, before its thrust."""
-        self._game.send_game_command("use Brake")
-
     def warp(self, x: int, y: int) -> None:
         """Be at (x, y) [map units] on the floor after the coming tic, in which nothing else moves."""
         self._game.send_game_command(f"warp {x} {y}")
 
-    def act(self, buttons: tuple[int, int, float]) -> None:
+    def act(self, buttons: Buttons) -> None:
         """Let one tic pass with these buttons, without looking: it costs a fifth of one that renders."""
         self._game.set_action(buttons)
         self._game.advance_action(1, False)
 
-    def rest(self, num_tics: int) -> Reading:
-        """Let tics pass without buttons, then render and read."""
-        self._game.set_action(REST)
+    def stand(self, num_tics: int) -> Reading:
+        """Let tics pass at rest, then render and read."""
+        self._game.set_action(STAND)
         self._game.advance_action(num_tics, True)
         get = self._game.get_game_variable
         heading = round(get(GameVariable.ANGLE) * TURNS / 360) % TURNS
@@ -145,9 +140,9 @@ class DoomGame:
 
     def _freeze(self) -> None:
         """Stop all but the player: torches and items are animated, so frames would depend on time."""
-        self.rest(_START_TICS)
+        self.stand(_START_TICS)
         self._game.send_game_command("freeze")
-        self.rest(1)
+        self.stand(1)
 
 
 def _resolution(height: int, width: int) -> vizdoom.ScreenResolution:

@@ -4,7 +4,7 @@ The camera can only be a function of the pose if the level is the same at every 
 
 * no line does anything: no lift, teleporter, crusher or exit; every door stands open;
 * no sector flickers, scrolls or hurts; items cannot be picked up;
-* the player is invulnerable, and using the item `Brake` zeroes his velocity.
+* the player is invulnerable, and carries an item, `Brake`, whose use zeroes his velocity.
 
 Walls, floors, textures and things stay as their authors made them.
 Source: https://doomwiki.org/wiki/Linedef_type; https://zdoom.org/wiki/DECORATE.
@@ -31,6 +31,7 @@ _LINTEL = 4
 _PLAYER = b"""
 actor Brake : CustomInventory
 {
+  +INVENTORY.INVBAR
   +INVENTORY.UNDROPPABLE
   States
   {
