@@ -8,7 +8,6 @@ are (x, y, yaw) in metres and radians.
 import math
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, UInt8
@@ -85,7 +84,7 @@ class DoomEngine:
         )
         self._settle()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "DoomEngine":
         return self
 
     def __exit__(
