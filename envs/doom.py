@@ -15,7 +15,7 @@ from envs.distance_lookup import DistanceLookup
 from envs.doom_engine import STEP_S, DoomEngine
 from envs.drive import DriveResult
 from envs.episodes import Episode, EpisodeConfig, generate_episodes
-from envs.level_geometry import walkable_map
+from envs.level_geometry import home_m, walkable_map
 from envs.levels import check_level
 from envs.measures import SUCCESS_RADIUS_M, is_success
 
@@ -182,21 +182,23 @@ class DoomNav(gymnasium.Env):
     def _choose(self, options: dict[str, Any]) -> Episode:
         """Return the episode that the options ask for."""
         unknown = sorted(set(options) - set(_OPTIONS))
-        if unknown or ("pose" in options and "level" not in options):
+        is_mixed = "episode" in options and len(options) > 1
+        if unknown or is_mixed or ("pose" in options and "level" not in options):
             raise ValueError(f'options are "episode", or "level" with or without "pose"; got {options}')
         if "episode" in options:
             return options["episode"]
         level = options.get("level") or self.levels[int(self.np_random.integers(len(self.levels)))]
         check_level(level)
         if "pose" not in options:
-            return self._draw(level, None)
-        pose = np.asarray(options["pose"], dtype=np.float64)
-        drawn = self._draw(level, pose[:2])
+            return self._draw(level, home_m(level))
+        x_m, y_m, yaw_rad = np.asarray(options["pose"], dtype=np.float64).tolist()
+        start_m = np.array([x_m, y_m])
+        drawn = self._draw(level, start_m)
         field = walkable_map(level).distance_field(np.array(drawn.goal_pose[:2]))
-        x_m, y_m, yaw_rad = pose.tolist()
-        return replace(drawn, start_pose=(x_m, y_m, yaw_rad), geodesic_m=field.distance_m(pose[:2]))
+        return replace(drawn, start_pose=(x_m, y_m, yaw_rad), geodesic_m=field.distance_m(start_m))
 
-    def _draw(self, level: str, near_m: Float64[np.ndarray, " 2"] | None) -> Episode:
+    def _draw(self, level: str, near_m: Float64[np.ndarray, " 2"]) -> Episode:
+        """Draw an episode in the region around a point, from the environment's own randomness."""
         return generate_episodes(
             walkable_map(level), self.episodes, level=level, num_episodes=1, rng=self.np_random, near_m=near_m
         )[0]

@@ -2,17 +2,19 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float64
 
 from envs.clearance import UNITS_PER_M, Sector
+from envs.geodesic import WalkableMap
 from envs.levels import game_file
 from envs.solid_things import SOLID_RADIUS_M
 from envs.static_game import make_static
 from envs.wad import LINE, NO_SIDE, SECTOR, SIDE, THING, VERTEX, read_levels
 
-__all__ = ["LevelGeometry", "read_geometry"]
+__all__ = ["LevelGeometry", "home_m", "read_geometry", "walkable_map"]
 
 _BLOCKS = 1
 _MEDIUM_SKILL = 2
@@ -64,6 +66,21 @@ def read_geometry(level: str) -> LevelGeometry:
         obstacles=_obstacles(things),
         start_pose=_start_pose(things),
     )
+
+
+@lru_cache(maxsize=2)
+def walkable_map(level: str) -> WalkableMap:
+    """Return a level's map (0.2 to 1.5 s; the last two are kept)."""
+    geometry = read_geometry(level)
+    return WalkableMap.from_sectors(
+        geometry.sectors, barriers=geometry.barriers, obstacles=geometry.obstacles
+    )
+
+
+@lru_cache
+def home_m(level: str) -> Float64[np.ndarray, " 2"]:
+    """Return a point of the region of a level to draw places from: see WalkableMap.home."""
+    return walkable_map(level).home(read_geometry(level).start_pose[:2])
 
 
 def _obstacles(things: np.ndarray) -> Float64[np.ndarray, "obstacle 3"]:
