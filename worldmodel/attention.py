@@ -1,9 +1,9 @@
 """Attention: the hybrid mask, rotary positions, and keys and values that branches share.
 
 A packed row holds documents one after another, a document's context first, then its branches depth first.
-`reach[j]` is the index at which the branch of token j ends, the branches that grow from it included. Then token i
-sees token j if j <= i < reach[j], or if both lie in one frame: causal text, frames that look both ways, no branch that
-sees another, no document that sees another.
+`reach[j]` is the index at which the branch of token j ends, the branches that grow from it included. Then
+token i sees token j if j <= i < reach[j], or if both lie in one frame: causal text, frames that look both
+ways, no branch that sees another, no document that sees another.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ def hybrid_mask(
 def rotary_angles(
     positions: Int[Tensor, "*batch token 3"], *, head_dim: int, base: float
 ) -> Float[Tensor, "*batch token half"]:
-    """Return the rotation of each pair of channels [rad]: half turn with time, a quarter each with row and column.
+    """Return each channel pair's rotation [rad]: half turn with time, a quarter each with row and column.
 
     Text lies at row 0 and column 0, so for it this is RoPE (arXiv 2104.09864) over half of the pairs.
     """
@@ -63,8 +63,9 @@ def packed_attention(
 ) -> Float[Tensor, "row token head head_dim"]:
     """Attend inside packed rows; query heads share key heads in groups.
 
-    On CUDA this is `scaled_dot_product_attention`. On a CPU two plain matrix products are 1.9 times as fast in
-    bfloat16 (448 tokens, 3 heads of 64, forward and backward, two EPYC cores), so there they are written out.
+    On CUDA this is `scaled_dot_product_attention`. On a CPU two plain matrix products are 1.9 times as fast
+    in bfloat16 (448 tokens, 3 heads of 64, forward and backward, two EPYC cores), so there they are written
+    out.
     """
     if query.is_cuda:
         return _fused_attention(query, key, value, mask)
@@ -87,7 +88,7 @@ def _fused_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) ->
 
 @dataclass(frozen=True)
 class LayerCache:
-    """Keys and values of one layer: of the context, shared by a problem's candidates, and of each candidate."""
+    """Keys and values of one layer: the context's, shared by all candidates, and each candidate's own."""
 
     shared_key: Float[Tensor, "problem context kv_head head_dim"]
     shared_value: Float[Tensor, "problem context kv_head head_dim"]

@@ -24,7 +24,8 @@ class Batches:
             before = self._mixture.state_dict()
             document = next(self._mixture)
             if not rows.place(document, self._packer.length(document)):
-                # Documents are functions of their number, so giving one back costs nothing but building it twice.
+                # Documents are functions of their number, so giving one back costs nothing but building it
+                # twice.
                 self._mixture.load_state_dict(before)
                 return self._packer.pack(rows, rng=self._rng)
 

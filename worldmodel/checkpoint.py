@@ -1,7 +1,7 @@
 """Checkpoints: tensors as safetensors, everything else as JSON; a folder is whole or absent.
 
-Nothing read here is executed. A training state is a folder `step_<n>` that appears by a rename, so that a process killed
-at any moment leaves the last whole one.
+Nothing read here is executed. A training state is a folder `step_<n>` that appears by a rename, so that a
+process killed at any moment leaves the last whole one.
 """
 
 import json
@@ -24,8 +24,9 @@ def write_folder(
     *,
     write_rest: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write `<name>.safetensors` and text files into `folder`, whole or not at all; one that is there is replaced.
+    """Write `<name>.safetensors` and text files into `folder`, whole or not at all.
 
+    A folder that is there is replaced.
     `write_rest` is given the temporary folder, for files that others know how to write.
     """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")

@@ -43,9 +43,10 @@ class LatentSource(Protocol):
 class PackedBatch:
     """Rows of packed documents. Latents are clean: noise is drawn where the loss is computed.
 
-    `frame` numbers the frames of a row (-1 for text), `reach` is the end of a token's branch (see attention.py),
-    `is_flow_target` marks latents that carry flow loss. Text token k is predicted from the hidden state at the flat
-    index `text_from[k]`, since a branch's first token follows the end of the context, not its neighbour in the row.
+    `frame` numbers the frames of a row (-1 for text), `reach` is the end of a token's branch (see
+    attention.py), `is_flow_target` marks latents that carry flow loss. Text token k is predicted from the
+    hidden state at the flat index `text_from[k]`, since a branch's first token follows the end of the
+    context, not its neighbour in the row.
     """
 
     ids: Int[Tensor, "row token"]
@@ -77,7 +78,7 @@ class NoiseLevels:
 
 
 def num_tokens(document: Document, tokenizer: TextTokenizer, *, latents_per_frame: int) -> int:
-    """Return the length of a document in a row: <bos>, its texts, its frames with their two markers, <eos>."""
+    """Return a document's length in a row: <bos>, its texts, its frames with two markers each, <eos>."""
     num_text = sum(
         len(tokens) for tokens in tokenizer.encode_many([text.text for text in texts_of(document)])
     )
@@ -167,7 +168,7 @@ class _Flattener:
         return _Flat(columns, self.num_frames)
 
     def text(self, tokens: TokenizedText, weight: float, position: int, before: int) -> tuple[int, int]:
-        """Write text after the token at index `before`; return the next position and the last token's index."""
+        """Write text after the token at `before`; return the next position and the last token's index."""
         count = len(tokens)
         if count == 0:
             return position, before

@@ -105,7 +105,8 @@ def load_balance_loss(
 ) -> Float[Tensor, ""]:
     """Return num_experts * sum_e f_e p_e: 1 for a uniform router, num_experts for one that uses one expert.
 
-    f_e is the share of assignments expert e received, p_e its mean probability. Source: arXiv 2101.03961, eq. 4.
+    f_e is the share of assignments expert e received, p_e its mean probability. Source: arXiv 2101.03961,
+    eq. 4.
     """
     num_experts = scores.shape[-1]
     counts = torch.bincount(indices.flatten(), minlength=num_experts)
@@ -116,8 +117,8 @@ def load_balance_loss(
 class Experts(nn.Module):
     """Routed experts computed by grouped matrix products, beside one shared expert for each modality.
 
-    No token is dropped. The router works in float32: bfloat16 keeps 8 significant bits, so close scores tie and the
-    choice of expert would be arbitrary.
+    No token is dropped. The router works in float32: bfloat16 keeps 8 significant bits, so close scores tie
+    and the choice of expert would be arbitrary.
     """
 
     def __init__(self, width: int, config: ExpertsConfig) -> None:

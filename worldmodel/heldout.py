@@ -26,8 +26,8 @@ def heldout_losses(
 
     `nats/<kind>` is the mean over a kind's predicted text tokens (perplexity is its exponential);
     `flow/<clean|noisy>/<kind>` the mean squared error of its frames, by whether the context was clean;
-    `flow/time_<low>` the error of all frames with a time from that edge on; and `flow/draft/<kind>` that of frames
-    predicted from pure noise with a clean context, in one step, which is what planning does.
+    `flow/time_<low>` the error of all frames with a time from that edge on; and `flow/draft/<kind>` that of
+    frames predicted from pure noise with a clean context, in one step, which is what planning does.
     """
     nats, text_kinds, errors, kinds, times, clean = [], [], [], [], [], []
     drafts, draft_kinds = [], []

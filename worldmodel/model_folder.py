@@ -1,7 +1,7 @@
 """Model folder: what a trained world model is on disk, and how it is loaded.
 
-`model.json` (configuration), `model.safetensors` (weights), `tokenizer.json`, `representation.safetensors`. The models
-that ship lie in `worldmodel/checkpoints/` and are named by their folder.
+`model.json` (configuration), `model.safetensors` (weights), `tokenizer.json`, `representation.safetensors`.
+The models that ship lie in `worldmodel/checkpoints/` and are named by their folder.
 """
 
 import json

@@ -26,8 +26,8 @@ class ObjectiveConfig:
 class Losses:
     """The loss of one batch, and its parts by token for whoever wants them split.
 
-    `language` [nats] and `flow` are weighted means; `token_nats` follows `PackedBatch.text_target`, `flow_errors`
-    the flow targets of the batch in row-major order.
+    `language` [nats] and `flow` are weighted means; `token_nats` follows `PackedBatch.text_target`,
+    `flow_errors` the flow targets of the batch in row-major order.
     """
 
     total: Float[Tensor, ""]

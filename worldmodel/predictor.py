@@ -1,8 +1,8 @@
 """WorldModel: context frames and actions as text go in, imagined latents come out.
 
-The context is encoded once; its keys and values are shared by all candidates. Each step of a rollout appends to the
-candidate's own cache; only the frame being denoised is computed again. A jump (one action, the whole horizon) and a
-step-by-step rollout are the same call.
+The context is encoded once; its keys and values are shared by all candidates. Each step of a rollout appends
+to the candidate's own cache; only the frame being denoised is computed again. A jump (one action, the whole
+horizon) and a step-by-step rollout are the same call.
 """
 
 import hashlib
@@ -69,7 +69,7 @@ class _Past:
 
 
 class WorldModel:
-    """A trained Transfusion with its tokenizer and representation, used as an action-conditioned video predictor.
+    """A trained Transfusion, its tokenizer and its representation as an action-conditioned video predictor.
 
     `dtype` is the precision of compute; latents that come out are float32. `fingerprint` names the weights.
     """
@@ -136,9 +136,9 @@ class WorldModel:
     ) -> Float[Tensor, "problem candidate step token channel"]:
         """Imagine the frame after each action of each candidate.
 
-        `num_steps` steps of the flow sampler: one is the conditional mean. The noise is the same for all problems and
-        candidates, so that costs differ by the actions alone. `guidance` other than 1 moves away from what would be
-        imagined without the action's text (arXiv 2207.12598); it doubles the work.
+        `num_steps` steps of the flow sampler: one is the conditional mean. The noise is the same for all
+        problems and candidates, so that costs differ by the actions alone. `guidance` other than 1 moves
+        away from what would be imagined without the action's text (arXiv 2207.12598); it doubles the work.
         """
         num_candidates, horizon = _check_actions(actions, context.num_problems)
         if num_steps < 1:
@@ -349,7 +349,7 @@ def _check_actions(actions: ActionTexts, num_problems: int) -> tuple[int, int]:
     horizons = {len(candidate) for problem in actions for candidate in problem}
     if len(sizes) != 1 or len(horizons) != 1 or 0 in sizes or 0 in horizons:
         raise ValueError(
-            f"needed equally many candidates and steps everywhere, at least one; got candidates {sorted(sizes)} "
-            f"and steps {sorted(horizons)}"
+            f"needed equally many candidates and steps everywhere, at least one; got candidates "
+            f"{sorted(sizes)} and steps {sorted(horizons)}"
         )
     return sizes.pop(), horizons.pop()

@@ -1,8 +1,8 @@
 """Transfusion: one decoder for text tokens and image latents (arXiv 2408.11039, 2603.03276).
 
-Pre-norm blocks of grouped-query attention with QK-norm and rotary positions, and a feed-forward layer of one of three
-kinds. Text enters by an embedding (a place-value embedding added for digits), latents by one linear layer with a time
-embedding added; out they go by the tied embedding and by one linear layer.
+Pre-norm blocks of grouped-query attention with QK-norm and rotary positions, and a feed-forward layer of one
+of three kinds. Text enters by an embedding (a place-value embedding added for digits), latents by one linear
+layer with a time embedding added; out they go by the tied embedding and by one linear layer.
 """
 
 import math
@@ -73,7 +73,7 @@ class TransfusionConfig:
 
 @dataclass(frozen=True)
 class TokenInputs:
-    """What the transformer reads, one entry a token; `latents` and `times` are 0 and `ids` arbitrary off their kind."""
+    """What the transformer reads, one entry a token; what does not apply to a token's kind is ignored."""
 
     ids: Int[Tensor, "*batch token"]
     places: Int[Tensor, "*batch token"]
@@ -128,7 +128,7 @@ class BranchAttend:
 
 
 class RmsNorm(nn.Module):
-    """x / sqrt(mean(x^2) + eps) * weight; float32 inside, since squares of bfloat16 lose the small channels."""
+    """x / sqrt(mean(x^2) + eps) * weight; float32 inside: squares in bfloat16 lose the small channels."""
 
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()
@@ -236,7 +236,7 @@ class Transfusion(nn.Module):
         self.latent_output = Linear(config.width, latent_channels)
 
     def initialise(self, *, generator: torch.Generator) -> "Transfusion":
-        """Draw every matrix from N(0, 1/fan_in), what writes to the residual stream smaller, the latent output 0.
+        """Draw matrices from N(0, 1/fan_in), smaller where they write to the residual, latent output 0.
 
         A zero latent output predicts the mean of normalised latents. Returns the model itself.
         """

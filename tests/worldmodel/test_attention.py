@@ -1,0 +1,95 @@
+"""Laws of the mask, the rotary positions and the shared cache."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from worldmodel.attention import (
+    LayerCache,
+    branch_attention,
+    hybrid_mask,
+    packed_attention,
+    rotary_angles,
+    rotate,
+)
+
+
+def test_mask_by_hand():
+    # Row: context text, a frame of two, then branches [3, 4] (with a child [4]) and [5], then another
+    # document [6].
+    reach = torch.tensor([[6, 6, 6, 5, 5, 6, 7]])
+    frame = torch.tensor([[-1, 0, 0, -1, -1, -1, -1]])
+    expected = torch.tensor(
+        [
+            [1, 0, 0, 0, 0, 0, 0],
+            [1, 1, 1, 0, 0, 0, 0],
+            [1, 1, 1, 0, 0, 0, 0],
+            [1, 1, 1, 1, 0, 0, 0],
+            [1, 1, 1, 1, 1, 0, 0],
+            [1, 1, 1, 0, 0, 1, 0],
+            [0, 0, 0, 0, 0, 0, 1],
+        ]
+    ).bool()
+    assert torch.equal(hybrid_mask(reach, frame)[0], expected)
+
+
+def test_rotation_keeps_length_and_scores_depend_on_distance(generator):
+    x = torch.randn(2, 16, generator=generator)
+    positions = torch.tensor([[3, 1, 2], [10, 4, 3]])
+    shift = torch.tensor([5, 2, 1])
+
+    def score(places):
+        angles = rotary_angles(places, head_dim=16, base=100.0)
+        query, key = rotate(x[:, None], angles)[:, 0]
+        return query @ key
+
+    rotated = rotate(x[:, None], rotary_angles(positions, head_dim=16, base=100.0))[:, 0]
+    torch.testing.assert_close(rotated.norm(dim=-1), x.norm(dim=-1))
+    torch.testing.assert_close(score(positions), score(positions + shift), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(
+        score(positions), score(positions + shift * torch.tensor([[0], [1]])), atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("num_kv_heads", [1, 2, 6])
+def test_packed_attention_equals_torch(generator, num_kv_heads):
+    query = torch.randn(2, 7, 6, 8, generator=generator)
+    key, value = (torch.randn(2, 7, num_kv_heads, 8, generator=generator) for _ in range(2))
+    mask = torch.rand(2, 7, 7, generator=generator) < 0.5
+    mask |= torch.eye(7, dtype=torch.bool)
+    expected = F.scaled_dot_product_attention(
+        *(x.transpose(1, 2) for x in (query, key, value)), attn_mask=mask[:, None], enable_gqa=True
+    ).transpose(1, 2)
+    torch.testing.assert_close(packed_attention(query, key, value, mask), expected)
+
+
+def test_branch_attention_equals_packed_attention_over_copies(generator):
+    problems, candidates, context, past, new, heads, kv, dim = 2, 3, 5, 4, 7, 6, 2, 8
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    cache = LayerCache(
+        draw(problems, context, kv, dim),
+        draw(problems, context, kv, dim),
+        draw(problems, candidates, past, kv, dim),
+        draw(problems, candidates, past, kv, dim),
+    )
+    query = draw(problems, candidates, new, heads, dim)
+    key, value = draw(problems, candidates, new, kv, dim), draw(problems, candidates, new, kv, dim)
+    own = torch.rand(problems, candidates, new, past + new, generator=generator) < 0.6
+    found = branch_attention(query, key, value, cache, own)
+    shown = torch.ones(new, context, dtype=torch.bool).expand(problems, candidates, -1, -1)
+    mask = torch.cat((shown, own), dim=-1)
+    for p in range(problems):
+        for c in range(candidates):
+            keys = torch.cat((cache.shared_key[p], cache.own_key[p, c], key[p, c]))
+            values = torch.cat((cache.shared_value[p], cache.own_value[p, c], value[p, c]))
+            expected = F.scaled_dot_product_attention(
+                query[p, c].transpose(0, 1)[None],
+                keys.transpose(0, 1)[None],
+                values.transpose(0, 1)[None],
+                attn_mask=mask[p, c],
+                enable_gqa=True,
+            )[0].transpose(0, 1)
+            torch.testing.assert_close(found[p, c], expected)

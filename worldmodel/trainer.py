@@ -1,0 +1,92 @@
+"""Trainer: the state of a pretraining run, one step of it, and its checkpoints."""
+
+import copy
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from data_tools.randomness import generator_for
+from worldmodel.batches import Batches
+from worldmodel.checkpoint import read_json, read_tensors, remove_old_steps, step_folder, write_folder
+from worldmodel.documents import PackedBatch
+from worldmodel.objective import Losses, losses
+from worldmodel.optimisation import (
+    learning_rate,
+    make_optimiser,
+    optimiser_tensors,
+    restore_optimiser,
+    update_average,
+)
+from worldmodel.pretrain_config import PretrainConfig
+from worldmodel.transfusion import Transfusion
+
+
+@dataclass
+class Trainer:
+    """All state of a run: it goes into a checkpoint and comes back equal."""
+
+    model: Transfusion
+    average: Transfusion
+    optimiser: torch.optim.AdamW
+    batches: Batches
+    noise: torch.Generator
+    step: int = 0
+
+    def save(self, root: Path, *, keep: int) -> None:
+        """Write a training state, and drop old ones."""
+        tensors = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": optimiser_tensors(self.model, self.optimiser),
+            "random": {"noise": self.noise.get_state()},
+        }
+        state = json.dumps({"step": self.step, "batches": self.batches.state_dict()})
+        write_folder(step_folder(root, self.step), tensors, {"state.json": state})
+        remove_old_steps(root, keep=keep)
+
+    def restore(self, folder: Path) -> None:
+        """Go on from a training state."""
+        state = read_json(folder / "state.json")
+        self.model.load_state_dict(read_tensors(folder / "model.safetensors"))
+        self.average.load_state_dict(read_tensors(folder / "average.safetensors"))
+        restore_optimiser(self.model, self.optimiser, read_tensors(folder / "optimiser.safetensors"))
+        self.noise.set_state(read_tensors(folder / "random.safetensors")["noise"])
+        batches, step = state["batches"], state["step"]
+        assert isinstance(batches, dict) and isinstance(step, int)
+        self.batches.load_state_dict(batches)
+        self.step = step
+
+
+def make_trainer(
+    config: PretrainConfig, batches: Batches, *, vocab_size: int, latent_channels: int
+) -> Trainer:
+    """Return a run before its first step."""
+    model = Transfusion(config.model, vocab_size=vocab_size, latent_channels=latent_channels)
+    model.initialise(generator=generator_for(config.seed, "init"))
+    average = copy.deepcopy(model).requires_grad_(False)
+    optimiser = make_optimiser(model, config.optimisation)
+    return Trainer(model, average, optimiser, batches, generator_for(config.seed, "noise"))
+
+
+def train_step(trainer: Trainer, batch: PackedBatch, config: PretrainConfig) -> tuple[Losses, Tensor]:
+    """Make one optimiser step; return the losses and the gradient's norm before clipping."""
+    optimisation = config.optimisation
+    noise = torch.randn(batch.latents.shape, generator=trainer.noise)
+    found = losses(trainer.model, batch, noise, config.objective, dtype=config.precision.dtype)
+    found.total.backward()
+    norm = torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), optimisation.clip_norm)
+    for group in trainer.optimiser.param_groups:
+        group["lr"] = learning_rate(trainer.step, config.num_steps, optimisation)
+    trainer.optimiser.step()
+    trainer.optimiser.zero_grad()
+    trainer.step += 1
+    update_average(
+        trainer.average.parameters(),
+        trainer.model.parameters(),
+        step=trainer.step,
+        decay=optimisation.ema_decay,
+    )
+    return found, norm
