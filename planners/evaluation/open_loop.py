@@ -232,7 +232,8 @@ def wall_lines(level: str) -> Float[np.ndarray, "line 4"]:
         for line in sector.lines[~sector.is_blocking].tolist():
             beside.setdefault(tuple(line), []).append(sector)
     ledges = [line for line, sectors in beside.items() if _is_ledge(sectors)]
-    return np.concatenate([*walls, np.array(ledges, dtype=np.float64).reshape(-1, 4)])
+    lines = np.concatenate([*walls, np.array(ledges, dtype=np.float64).reshape(-1, 4)])
+    return np.unique(lines, axis=0)  # a wall between two sectors stands in both
 
 
 def _is_ledge(sectors: Sequence[Sector]) -> bool:

@@ -16,17 +16,24 @@ HORIZON = 3
 
 
 class PerfectModel:
-    """Latents are the frame, one token a pixel row; a context is the pose, known by its last frame."""
+    """Latents are the frame as one token; a context is the pose, known by its last frame.
 
-    def __init__(self, room: GridRoom, poses: Sequence[np.ndarray]) -> None:
+    With `follows_room` a context is the pose of the room's running episode, whatever the frames.
+    """
+
+    def __init__(self, room: GridRoom, poses: Sequence[np.ndarray], *, follows_room: bool = False) -> None:
         self._room = room
+        self._follows_room = follows_room
+        self._size = room.frame_at(np.zeros(3) + 1.0).shape
         self._pose_of = {room.frame_at(pose).tobytes(): pose for pose in poses}
         self.num_imagined = 0
 
     def encode(self, frames: UInt8[Tensor, "batch height width 3"]) -> Float[Tensor, "batch token channel"]:
-        return frames.flatten(2).float() / 127.5 - 1
+        return frames.flatten(1)[:, None].float() / 127.5 - 1  # batch 1 channel
 
     def encode_context(self, frames: UInt8[Tensor, "problem frame height width 3"]) -> list[np.ndarray]:
+        if self._follows_room:
+            return [self._room.unwrapped._pose]
         return [self._pose_of[each.numpy().tobytes()] for each in frames[:, -1]]
 
     def rollout(
@@ -44,7 +51,7 @@ class PerfectModel:
         return torch.stack(problems)
 
     def decode(self, latents: Float[Tensor, "batch token channel"]) -> UInt8[Tensor, "batch height width 3"]:
-        return ((latents + 1) * 127.5).round().to(torch.uint8).unflatten(2, (-1, 3))
+        return ((latents + 1) * 127.5).round().to(torch.uint8)[:, 0].unflatten(1, self._size)
 
     def _frames(self, pose: np.ndarray, texts: Sequence[str]) -> Tensor:
         displacements = parse_actions(list(texts))[:, :3]

@@ -15,15 +15,14 @@ from planners.evaluation.metrics import Interval
 from planners.evaluation.videos import decode_png, encode_png, join_panels, panel_video
 
 
-def layers(**changes: object) -> MapLayers:
-    values: dict = {
-        "walls": np.array([[0.0, 2.0, 5.0, 2.0], [90.0, 90.0, 91.0, 90.0]]),
-        "candidates": [[np.array([[0.0, 0.0], [1.0, 1.0]])], [np.array([[0.0, 0.0], [1.0, 0.0]])] * 2],
-        "driven": np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [2.0, 0.0, 0.5]]),
-        "true": np.array([[0.0, 0.0, 0.0], [2.0, 1.0, 0.0]]),
-        "planned": np.zeros((0, 3)),
-    }
-    return MapLayers(**(values | changes))
+def layers() -> MapLayers:
+    return MapLayers(
+        walls=np.array([[0.0, 2.0, 5.0, 2.0], [90.0, 90.0, 91.0, 90.0]]),
+        candidates=[[np.array([[0.0, 0.0], [1.0, 1.0]])], [np.array([[0.0, 0.0], [1.0, 0.0]])] * 2],
+        driven=np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [2.0, 0.0, 0.5]]),
+        true=np.array([[0.0, 0.0, 0.0], [2.0, 1.0, 0.0]]),
+        planned=np.zeros((0, 3)),
+    )
 
 
 def test_north_is_up_and_the_scale_is_one() -> None:
