@@ -132,7 +132,7 @@ class DoomNav(gymnasium.Env):
         return walk.observation(), {**info, "episode": episode}
 
     def step(
-        self, action: Float[np.ndarray, " 4"]
+        self, action: Float[np.ndarray, "..."]
     ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """Drive the displacement, or stop (see the class)."""
         walk = self._walk

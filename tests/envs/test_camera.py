@@ -1,0 +1,23 @@
+import numpy as np
+import pytest
+
+from envs.camera import CameraConfig, camera_errors
+from envs.doom_engine import DoomEngine
+from envs.level_geometry import walkable_map
+
+
+@pytest.mark.parametrize("level", ["map01", "e1m5"])
+def test_what_is_seen_is_a_function_of_the_pose(level):
+    with DoomEngine(level) as engine:
+        errors = camera_errors(engine, walkable_map(level), num_walks=10, rng=np.random.default_rng(0))
+    assert len(errors) == 80
+    assert errors.mean() < 0.5
+    # A pose on the very edge of a ledge may be a floor higher half a millimetre away.
+    assert np.quantile(errors, 0.98) < 2.0
+
+
+def test_bad_requests_are_refused():
+    with pytest.raises(ValueError, match="unknown level 'e5m1'"):
+        CameraConfig(levels=["e5m1"])
+    with pytest.raises(ValueError, match="num_walks >= 1, got"):
+        CameraConfig(num_walks=0)
