@@ -5,7 +5,7 @@ The models that ship lie in `worldmodel/checkpoints/` and are named by their fol
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -29,7 +29,7 @@ class ModelConfig:
     """What the weights do not say; vocabulary and document form are part of it, through `format`."""
 
     format: int = FORMAT
-    transfusion: TransfusionConfig
+    transfusion: TransfusionConfig = field(default_factory=TransfusionConfig)
     prediction: Prediction
     latent_channels: int
     vocab_size: int

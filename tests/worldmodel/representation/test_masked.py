@@ -14,10 +14,10 @@ from worldmodel.representation.masked import (
 from worldmodel.representation.rae import RaeRepresentation, encoder_of, initialise
 
 
-def make_task(views: Views, **changes: float) -> MaskedCompletion:
+def make_task(views: Views, mask_share: float = 0.75) -> MaskedCompletion:
     generator = torch.Generator().manual_seed(0)
     encoder = encoder_of(RaeRepresentation.create(TINY, generator=generator).autoencoder)
-    config = MaskedConfig(views=views, decoder_hidden_size=12, decoder_num_heads=3, **changes)
+    config = MaskedConfig(views=views, decoder_hidden_size=12, decoder_num_heads=3, mask_share=mask_share)
     return MaskedCompletion(encoder, config, generator=generator)
 
 

@@ -1,0 +1,76 @@
+"""A pretraining run of seconds: `python -m tests.worldmodel.tiny_run OUT` trains it, or goes on with it."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data_tools.document_config import DocumentConfig
+from data_tools.mixture import MixtureConfig
+from tests.data_tools.recordings import drive
+from worldmodel.corpus import Corpus
+from worldmodel.optimisation import OptimisationConfig
+from worldmodel.pretrain import train
+from worldmodel.pretrain_config import PretrainConfig, Precision
+from worldmodel.representation.cache import LatentCache, starts_of
+from worldmodel.representation.rae import RaeConfig, RaeRepresentation
+from worldmodel.transfusion import TransfusionConfig
+
+SHAPE = RaeConfig(
+    image_size=16,
+    patch_size=8,
+    hidden_size=64,
+    num_layers=1,
+    decoder_hidden_size=16,
+    decoder_num_layers=1,
+    decoder_num_heads=2,
+    decoder_intermediate_size=16,
+)
+TEXTS = ["a wall ahead, a door on the left"] * 3
+
+
+def make_config(out: Path, **changes: object) -> PretrainConfig:
+    """Return a run of ten steps."""
+    settings = dict(
+        data="",
+        text="",
+        representation="",
+        out=str(out),
+        vocab_size=330,
+        num_steps=10,
+        num_rows=2,
+        tokens_per_row=240,
+        num_heldout_batches=1,
+        evaluate_every=5,
+        checkpoint_every=2,
+        num_threads=1,
+        precision=Precision.float32,
+        model=TransfusionConfig(
+            width=32, num_blocks=2, num_heads=2, num_kv_heads=1, text_hidden=32, image_hidden=48
+        ),
+        documents=DocumentConfig(num_targets=4, max_context=3, max_characters=40, max_video_frames=8),
+        mixture=MixtureConfig(),
+        optimisation=OptimisationConfig(learning_rate=5e-3, warmup_steps=2),
+    )
+    return PretrainConfig(**(settings | changes))  # pyright: ignore[reportArgumentType]
+
+
+def make_corpus(seed: int) -> Corpus:
+    """Return recordings with random latents."""
+    trajectories = [drive(num_frames, seed=seed + index) for index, num_frames in enumerate((53, 31, 40))]
+    starts = starts_of(trajectories)
+    rng = np.random.default_rng(seed)
+    latents = rng.standard_normal((int(starts[-1]), SHAPE.num_tokens, SHAPE.hidden_size)).astype(np.float16)
+    return Corpus(trajectories, TEXTS, LatentCache(latents, starts))
+
+
+def run(out: Path, **changes: object) -> None:
+    """Train, or go on training."""
+    torch.set_num_threads(1)
+    representation = RaeRepresentation.create(SHAPE, generator=torch.Generator().manual_seed(0))
+    train(make_config(out, **changes), representation, training=make_corpus(0), heldout=make_corpus(1))
+
+
+if __name__ == "__main__":
+    run(Path(sys.argv[1]))
