@@ -85,10 +85,12 @@ def plan_step(place: Place, displacement: tuple[float, float, float], *, num_tic
         turn, heading = next_heading - heading, next_heading
         fine = (heading >> _FINE_SHIFT) % _NUM_FINE
         cos, sin = _COS[fine], _SIN[fine]
-        thrust_x = ((goal_x - x) / (num_tics - tic) - velocity_x) * _PER_THRUST
-        thrust_y = ((goal_y - y) / (num_tics - tic) - velocity_y) * _PER_THRUST
-        ahead = _clip(round(cos * thrust_x + sin * thrust_y))
-        right = _clip(round(sin * thrust_x - cos * thrust_y))
+        num_left = num_tics - tic
+        thrust_x = ((goal_x - x) / num_left - velocity_x) * _PER_THRUST
+        thrust_y = ((goal_y - y) / num_left - velocity_y) * _PER_THRUST
+        ahead, right = round(cos * thrust_x + sin * thrust_y), round(sin * thrust_x - cos * thrust_y)
+        if not (-_MAX_THRUST <= ahead <= _MAX_THRUST and -_MAX_THRUST <= right <= _MAX_THRUST):
+            ahead, right = _clip(ahead), _clip(right)
         # The engine rounds each product down, and looks up the side step a right angle off.
         push, side = ahead * _THRUST, right * _THRUST
         velocity_x += (push * cos >> 16) + (side * _COS[fine - _RIGHT_ANGLE] >> 16)
@@ -122,7 +124,7 @@ def half_turn(turn: int) -> int:
 
 
 def _clip(thrust: int) -> int:
-    return -_MAX_THRUST if thrust < -_MAX_THRUST else min(thrust, _MAX_THRUST)
+    return max(-_MAX_THRUST, min(_MAX_THRUST, thrust))
 
 
 def _goal(place: Place, displacement: tuple[float, float, float]) -> tuple[float, float]:
