@@ -5,13 +5,16 @@ It can be stopped at any moment; the same command goes on from where it was. Bes
 `.records/`.
 """
 
+import contextlib
 import json
 import multiprocessing
 import os
 import shutil
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, fields
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import hydra
@@ -27,7 +30,11 @@ from envs.level_recorder import LevelRecorder, RecordConfig, trajectory_name
 from envs.levels import TRAIN_LEVELS, check_level
 
 _RECORDS = ".records"
-_TRAJECTORIES_PER_TASK = 16
+_STOPPING = threading.Event()
+"""Set in a worker when its command has stopped or is gone."""
+_SECONDS_TO_CLOSE = 10.0
+"""A worker that is to stop finishes its trajectory and closes its engine within this time."""
+_TRAJECTORIES_PER_TASK = 25
 """An engine starts in 0.4 s and records a trajectory of 120 frames in about 0.25 s."""
 
 
@@ -126,14 +133,22 @@ def collect(config: CollectConfig, *, console: Console) -> Collection:
 
 
 def record_task(task: Task) -> int:
-    """Record the trajectories of a task, and return how many: what a worker runs."""
+    """Record the trajectories of a task that are not there, and return how many: what a worker runs."""
+    if _STOPPING.is_set():
+        return 0
+    num_recorded = 0
     with LevelRecorder(task.level, task.record) as recorder:
         for index in task.indices:
-            recording = recorder.record(index, seed=task.seed)
-            # The row first: a trajectory that is there has its row.
-            _write_json(_row_path(task.out, recording.trajectory.name), asdict(row_of(recording)))
-            write_trajectory(recording.trajectory, task.out)
-    return len(task.indices)
+            name = trajectory_name(task.level, index, seed=task.seed, config=task.record)
+            if _STOPPING.is_set():
+                break
+            if not (task.out / name).exists():
+                recording = recorder.record(index, seed=task.seed)
+                # The row first: a trajectory that is there has its row.
+                _write_json(_row_path(task.out, name), asdict(row_of(recording)))
+                write_trajectory(recording.trajectory, task.out)
+                num_recorded += 1
+    return num_recorded
 
 
 @hydra.main(version_base=None, config_path="conf", config_name="collect")
@@ -158,8 +173,10 @@ def _run(tasks: list[Task], config: CollectConfig, *, console: Console) -> int:
         bar = progress.add_task("recording", total=num_all, completed=num_all - num_missing)
         if not tasks:
             return 0
+        context = multiprocessing.get_context("spawn")
+        leash, hand = context.Pipe(duplex=False)
         executor = ProcessPoolExecutor(
-            min(config.workers, len(tasks)), mp_context=multiprocessing.get_context("spawn")
+            min(config.workers, len(tasks)), mp_context=context, initializer=_go_on_leash, initargs=(leash,)
         )
         try:
             pending = [executor.submit(record_task, task) for task in tasks]
@@ -172,8 +189,28 @@ def _run(tasks: list[Task], config: CollectConfig, *, console: Console) -> int:
                 "make room and run the same command again",
             ) from error
         finally:
+            hand.close()
             executor.shutdown(cancel_futures=True)
     return num_missing
+
+
+def _go_on_leash(leash: Connection) -> None:
+    """Let this worker stop, and close its engine, when the command stops or is killed, which ends the leash.
+
+    Otherwise a worker of a killed command works on and then waits for tasks for ever (measured). Ctrl-C is
+    for the command alone: an engine that it hits while starting is orphaned (measured), so workers leave
+    the terminal's session.
+    """
+    os.setsid()
+
+    def watch() -> None:
+        with contextlib.suppress(EOFError):
+            leash.recv()
+        _STOPPING.set()
+        time.sleep(_SECONDS_TO_CLOSE)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _tasks(out: Path, names: dict[str, list[str]], config: CollectConfig) -> list[Task]:
