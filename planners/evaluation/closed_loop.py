@@ -24,9 +24,10 @@ from envs.level_recorder import RecordConfig
 from envs.levels import TEST_LEVELS, TRAIN_LEVELS, check_level
 from envs.measures import measure
 from planners.agent import PlanningAgent, PlanningConfig
+from planners.calibrate import CalibrationConfig, cached_model, checkpoint_hash, stop_cost
 from planners.evaluation.answers import describe
 from planners.evaluation.drives import Drive, Sketch, drive_episode, tuples
-from planners.evaluation.open_loop import cached_model, checkpoint_hash, wall_lines
+from planners.evaluation.open_loop import wall_lines
 from planners.evaluation.progress import progress_bars
 from planners.evaluation.records import ClosedLoopRow, Provenance, hash_of
 from planners.evaluation.results import publish, run_of
@@ -56,7 +57,9 @@ class ClosedLoopConfig:
         unseen_levels: Levels that no training frame came from.
         horizon: Steps that an agent looks ahead.
         random_hold_steps: Steps that the random agent holds a motion.
-        agent: How the planning agent plans and stops.
+        stop_cost: At which the planning agent stops; null calibrates it on training levels.
+        agent: How the planning agent plans; its stop_cost is replaced.
+        calibration: What the stop cost is calibrated on.
         episode: Distances, headings, limits.
         prior: What the prior is fitted on.
         record: How the robot drives in the prior's trajectories, and the size of frames.
@@ -73,6 +76,8 @@ class ClosedLoopConfig:
     unseen_levels: list[str] = field(default_factory=lambda: list(TEST_LEVELS))
     horizon: int = 8
     random_hold_steps: int = 8
+    stop_cost: float | None = None
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     agent: PlanningConfig = field(default_factory=lambda: PlanningConfig(stop_cost=0.0))
     episode: EpisodeConfig = field(default_factory=EpisodeConfig)
     prior: PriorConfig = field(default_factory=PriorConfig)
@@ -121,6 +126,7 @@ class ClosedLoopTask:
     level: str
     numbers: tuple[int, ...]
     is_shown: bool
+    stop_cost: float
 
     def episode_name(self, number: int) -> str:
         """Return the name of an episode in its rows."""
@@ -128,7 +134,7 @@ class ClosedLoopTask:
 
 
 def make_tasks(
-    config: ClosedLoopConfig, provenance: Provenance, fitted: TrainingPrior
+    config: ClosedLoopConfig, provenance: Provenance, fitted: TrainingPrior, *, stop_cost: float
 ) -> dict[str, ClosedLoopTask]:
     """Cut the evaluation into shards: level after level, round and round, until there are enough episodes."""
     tasks: dict[str, ClosedLoopTask] = {}
@@ -146,6 +152,7 @@ def make_tasks(
                 level=levels[level],
                 numbers=tuple(range(first, first + config.episodes_per_shard)),
                 is_shown=number < config.num_shown,
+                stop_cost=stop_cost,
             )
     return dict(sorted(tasks.items(), key=lambda item: (item[1].split.name, item[1].level)))
 
@@ -232,7 +239,10 @@ def make_agent(task: ClosedLoopTask, number: int, name: AgentName, field_m: Dist
         case AgentName.world_model:
             assert config.checkpoint is not None
             return PlanningAgent(
-                cached_model(config.checkpoint), fitted.prior, config.agent, generator=generator
+                cached_model(config.checkpoint),
+                fitted.prior,
+                replace(config.agent, stop_cost=task.stop_cost),
+                generator=generator,
             )
         case AgentName.random:
             return RandomAgent(
@@ -277,10 +287,20 @@ def run_closed_loop(
         num_workers=config.workers,
         on_progress=on_prior,
     )
+    cost = config.stop_cost or 0.0
+    if config.checkpoint is not None and config.stop_cost is None:
+        cost = stop_cost(
+            config.calibration,
+            config.record,
+            checkpoint=config.checkpoint,
+            distance=config.agent.distance,
+            folder=shards,
+            num_workers=config.workers,
+        )
     provenance = make_provenance(config)
     return run_shards(
         evaluate_shard,
-        make_tasks(config, provenance, fitted),
+        make_tasks(config, provenance, fitted, stop_cost=cost),
         row_type=ClosedLoopRow,
         store=ShardStore(folder=shards, config_hash=provenance.config_hash),
         num_workers=config.workers,

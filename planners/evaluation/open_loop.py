@@ -24,6 +24,7 @@ from envs.doom_engine import STEP_S, DoomEngine
 from envs.level_geometry import read_geometry
 from envs.level_recorder import LevelRecorder, RecordConfig
 from envs.levels import TEST_LEVELS, TRAIN_LEVELS, check_level
+from planners.calibrate import cached_model, checkpoint_hash
 from planners.evaluation.answers import (
     Answer,
     Encoder,
@@ -38,13 +39,11 @@ from planners.evaluation.answers import (
 from planners.evaluation.evidence import imagined_frames, plan_evidence
 from planners.evaluation.problems import PlanningProblem, ProblemShape, cut_problems
 from planners.evaluation.progress import progress_bars
-from planners.evaluation.records import OpenLoopRow, Provenance, hash_of, hash_of_folder
+from planners.evaluation.records import OpenLoopRow, Provenance, hash_of
 from planners.evaluation.results import publish, run_of
 from planners.evaluation.shards import OnProgress, ShardStore, run_shards
 from planners.evaluation.summary import Method, Split
 from planners.prior import PriorConfig, TrainingPrior, training_prior
-from planners.protocols import WorldModel
-from worldmodel.model_folder import load_model, resolve
 from worldmodel.representation.rae import RaeRepresentation
 
 
@@ -240,17 +239,6 @@ def _is_ledge(sectors: Sequence[Sector]) -> bool:
     floors = [sector.floor_m for sector in sectors]
     room_m = min(sector.ceiling_m for sector in sectors) - max(floors)
     return max(floors) - min(floors) > STEP_UP_M or room_m < HEAD_ROOM_M
-
-
-@functools.cache
-def cached_model(checkpoint: str) -> WorldModel:
-    """Load a world model once a process."""
-    return load_model(checkpoint)
-
-
-def checkpoint_hash(checkpoint: str | None) -> str | None:
-    """Return the hash of a checkpoint's files."""
-    return None if checkpoint is None else hash_of_folder(resolve(checkpoint))
 
 
 def run_open_loop(

@@ -33,7 +33,7 @@ class PerfectModel:
 
     def encode_context(self, frames: UInt8[Tensor, "problem frame height width 3"]) -> list[np.ndarray]:
         if self._follows_room:
-            return [self._room.unwrapped._pose]
+            return [self._room._pose]
         return [self._pose_of[each.numpy().tobytes()] for each in frames[:, -1]]
 
     def rollout(

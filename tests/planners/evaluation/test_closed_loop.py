@@ -26,7 +26,9 @@ def tasks() -> dict[str, ClosedLoopTask]:
     rng = np.random.default_rng(0)
     steps = np.array([0.25, 0.0, 0.0]) + rng.normal(0, [0.05, 0.01, 0.05], (20, 3))
     prior = fit_prior([steps], parameterisation=Parameterisation.arc, horizon=8, dt_s=9 / 35)
-    return make_tasks(CONFIG, make_provenance(CONFIG), TrainingPrior(prior=prior, spacing_m=0.25))
+    return make_tasks(
+        CONFIG, make_provenance(CONFIG), TrainingPrior(prior=prior, spacing_m=0.25), stop_cost=0.0
+    )
 
 
 def test_the_follower_succeeds_and_every_agent_has_a_row(tasks: dict[str, ClosedLoopTask]) -> None:
