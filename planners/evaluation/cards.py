@@ -131,9 +131,9 @@ _PLAN_KEY = _key(
         "driven (dashed: planned)": "ours",
         "recorded": "true",
         "candidates, later iterations darker": "cloud",
-        "walls": "wall",
+        "walls and ledges": "wall",
     }
 )
 _DRIVE_KEY = _key(
-    {"driven": "ours", "within 1 m of the goal": "true", "candidates": "cloud", "walls": "wall"}
+    {"driven": "ours", "within 1 m of the goal": "true", "candidates": "cloud", "walls and ledges": "wall"}
 )

@@ -1,5 +1,6 @@
 """Charts: costs over CEM iterations, and means with their intervals."""
 
+import math
 from collections.abc import Sequence
 
 from planners.evaluation import markup
@@ -22,12 +23,13 @@ def draw_costs(candidate_costs: Sequence[Sequence[float]], *, label: str) -> str
         return bottom - (bottom - top) * (cost - low) / span
 
     column = (right - left) / len(candidate_costs)
+    decimals = max(0, 2 - math.floor(math.log10(span)))
     children = [
         part
         for tick in (low, low + span / 2, low + span)
         for part in (
             markup.polyline([(left, place(tick)), (right, place(tick))], class_="grid"),
-            markup.label_at(left - 6, place(tick) + 4, f"{tick:.3g}", class_="tick right"),
+            markup.label_at(left - 6, place(tick) + 4, f"{tick:.{decimals}f}", class_="tick right"),
         )
     ]
     best_line: list[markup.Point] = []

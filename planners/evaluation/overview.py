@@ -36,14 +36,19 @@ def draw_overview(summary: Summary, rows: Sequence[OpenLoopRow], path: Path) -> 
     row = min(kept, key=lambda each: each.final_position_m or 0.0)
     assert row.evidence is not None
     with mpl.rc_context({"font.size": 9, "font.family": "sans-serif", "text.color": INK}):
-        figure = plt.figure(figsize=(12, 4.6), dpi=110, facecolor=PAPER)
-        grid = figure.add_gridspec(2, 4, width_ratios=[2.7, 0.72, 1.25, 1.35], wspace=0.12, hspace=0.12)
-        _draw_strip(figure.add_subplot(grid[0, 0]), row.evidence.simulated, "the simulator, driving the plan")
-        _draw_strip(figure.add_subplot(grid[1, 0]), row.evidence.imagined, "what the world model imagined")
-        _draw_strip(figure.add_subplot(grid[0, 1]), (row.evidence.observed,), "now")
-        _draw_strip(figure.add_subplot(grid[1, 1]), (row.evidence.goal,), "the goal image")
-        _draw_map(figure.add_subplot(grid[:, 2]), row, row.evidence)
-        _draw_errors(figure.add_subplot(grid[:, 3]), summary, Split[row.split])
+        figure = plt.figure(figsize=(12, 3.3), dpi=120, facecolor=PAPER)
+        films = figure.add_gridspec(
+            2, 2, width_ratios=[4.06, 1], left=0.0, right=0.53, wspace=0.03, hspace=0.2
+        )
+        _draw_strip(
+            figure.add_subplot(films[0, 0]), row.evidence.simulated, "the simulator, driving the plan"
+        )
+        _draw_strip(figure.add_subplot(films[1, 0]), row.evidence.imagined, "what the world model imagined")
+        _draw_strip(figure.add_subplot(films[0, 1]), (row.evidence.observed,), "now")
+        _draw_strip(figure.add_subplot(films[1, 1]), (row.evidence.goal,), "the goal image")
+        graphs = figure.add_gridspec(1, 2, width_ratios=[1, 0.85], left=0.55, right=0.9, wspace=0.08)
+        _draw_map(figure.add_subplot(graphs[0]), row, row.evidence)
+        _draw_errors(figure.add_subplot(graphs[1]), summary, Split[row.split])
         figure.savefig(path, bbox_inches="tight", facecolor=PAPER)
         plt.close(figure)
     return True
@@ -85,7 +90,7 @@ def _draw_map(axes: Any, row: OpenLoopRow, evidence: PlanEvidence) -> None:
     axes.set_aspect("equal")
     axes.set(xticks=[], yticks=[])
     axes.set_title("candidates, from above", loc="left", fontsize=9)
-    axes.legend(loc="lower left", fontsize=8, frameon=False)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=2, fontsize=8, frameon=False)
     for spine in axes.spines.values():
         spine.set_color("#dfe3ea")
 

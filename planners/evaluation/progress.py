@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as RichTable
 
+from planners.evaluation.metrics import Interval
 from planners.evaluation.shards import OnProgress
 from planners.evaluation.summary import CLOSED_LOOP_METRICS, ORACLES, Summary, Table
 
@@ -52,9 +53,10 @@ def _table(title: str, table: Table, metrics: tuple[str, ...]) -> RichTable:
     for metric in metrics:
         shown.add_column(metric, justify="right")
     for name, intervals in table.items():
-        cells = [
-            f"{intervals[metric].mean:.2f} [{intervals[metric].low:.2f}, {intervals[metric].high:.2f}]"
-            for metric in metrics
-        ]
+        cells = [_cell(intervals[metric]) for metric in metrics]
         shown.add_row(f"{name} (oracle)" if name in ORACLES else name, *cells)
     return shown
+
+
+def _cell(interval: Interval) -> str:
+    return f"{interval.mean:.2f} [{interval.low:.2f}, {interval.high:.2f}]" if interval.n else "none"

@@ -30,6 +30,8 @@ NUM_RESAMPLES = 2000
 OURS = Method.world_model.name
 ORACLE = Method.oracle_simulator.name
 STEP_S = 9 / 35
+DIGITS = {"seconds_per_decision": 4}
+"""Decimals of a metric, where two are too few: agents that do not plan think in no time."""
 LEGEND = "Dots are means, bars 95% intervals; hollow dots are oracles."
 
 
@@ -58,8 +60,8 @@ def _lead(summary: Summary) -> str:
             "world model can reach with this cost."
         )
     return (
-        f"The world model {checkpoint!r} imagines where actions written as text lead, and the planner "
-        "searches for the text that leads to the goal image."
+        f"The world model {Path(checkpoint).name!r} imagines where actions written as text lead, and the "
+        "planner searches for the text that leads to the goal image."
     )
 
 
@@ -162,17 +164,15 @@ def _table(table: Table, metrics: Sequence[str], *, best: str | None) -> str:
         tags = [words("span", "oracle", class_="tag")] if name in ORACLES else []
         tags += [words("span", "best baseline", class_="tag")] if name == best else []
         cells = [element("td", escape(_spaced(name)), *tags)]
-        cells += [_cell(intervals[metric]) for metric in metrics]
+        cells += [_cell(intervals[metric], digits=DIGITS.get(metric, 2)) for metric in metrics]
         body.append(element("tr", *cells, class_=kind))
     whole = element("table", element("thead", element("tr", *heads)), element("tbody", *(body or [""])))
     return division("table", whole)
 
 
-def _cell(interval: Interval) -> str:
+def _cell(interval: Interval, *, digits: int) -> str:
     if interval.n == 0:
         return element("td", "none")
-    # Thinking times are far below a second for agents that do not plan.
-    digits = 2 if max(abs(interval.mean), abs(interval.high)) >= 0.1 or interval.mean == 0 else 4
     spread = f"{interval.low:.{digits}f} to {interval.high:.{digits}f}"
     return element("td", f"{interval.mean:.{digits}f}", words("small", spread))
 
