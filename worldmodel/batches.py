@@ -29,6 +29,11 @@ class Batches:
                 self._mixture.load_state_dict(before)
                 return self._packer.pack(rows, rng=self._rng)
 
+    @property
+    def num_tokens(self) -> dict[str, int]:
+        """Tokens given so far, by kind of document."""
+        return {kind.value: count for kind, count in self._mixture.num_tokens.items()}
+
     def state_dict(self) -> dict[str, object]:
         """Return where the stream is."""
         return {"mixture": self._mixture.state_dict(), "rng": self._rng.bit_generator.state}

@@ -1,7 +1,7 @@
 """Model folder: what a trained world model is on disk, and how it is loaded.
 
-`model.json` (configuration), `model.safetensors` (weights), `tokenizer.json`, `representation.safetensors`.
-The models that ship lie in `worldmodel/checkpoints/` and are named by their folder.
+`model.json` (configuration), `training.json` (what it was trained on), `model.safetensors` (weights),
+`tokenizer.json` and `representation.safetensors`. The models that ship lie in `worldmodel/checkpoints/` and are named by their folder.
 """
 
 import json
@@ -18,6 +18,7 @@ from worldmodel.flow import Prediction
 from worldmodel.predictor import WorldModel
 from worldmodel.representation.rae import RaeRepresentation
 from worldmodel.tokenizer import TextTokenizer
+from worldmodel.training_record import FILE_NAME, TrainingRecord, to_json
 from worldmodel.transfusion import Transfusion, TransfusionConfig
 
 FORMAT = 1
@@ -42,6 +43,7 @@ def save_model(
     representation: RaeRepresentation,
     *,
     prediction: Prediction,
+    record: TrainingRecord,
 ) -> None:
     """Write a model folder in bfloat16, whole or not at all."""
     config = ModelConfig(
@@ -56,7 +58,7 @@ def save_model(
         tokenizer.save(temporary / "tokenizer.json")
         representation.save(temporary)
 
-    texts = {"model.json": json.dumps(to_dict(config), indent=1)}
+    texts = {"model.json": json.dumps(to_dict(config), indent=1), FILE_NAME: to_json(record)}
     write_folder(folder, {"model": weights}, texts, write_rest=write_rest)
 
 

@@ -26,6 +26,9 @@ from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.representation.rae import RaeRepresentation
 from worldmodel.tokenizer import TextTokenizer
 from worldmodel.trainer import Trainer, make_trainer, train_step
+from worldmodel.training_record import make_record
+
+LOG = "log.jsonl"
 
 
 def run(config: PretrainConfig) -> None:
@@ -59,10 +62,19 @@ def train(
         trainer.restore(newest)
     _write_config(out, config)
 
-    def finish_stretch() -> None:
+    def write() -> None:
         trainer.save(steps, keep=config.keep_checkpoints)
+        record = make_record(
+            training.trajectories,
+            num_steps=trainer.step,
+            tokens=trainer.batches.num_tokens,
+            seed=config.seed,
+            log=out / LOG,
+        )
         prediction = config.objective.flow.prediction
-        save_model(out / "model", trainer.average, tokenizer, representation, prediction=prediction)
+        save_model(
+            out / "model", trainer.average, tokenizer, representation, prediction=prediction, record=record
+        )
 
     with _progress() as progress:
         task = progress.add_task("pretraining", total=config.num_steps, completed=trainer.step, note="")
@@ -77,9 +89,9 @@ def train(
                     generator=generator_for(config.seed, "heldout/noise"),
                     dtype=config.precision.dtype,
                 )
-            if trainer.step % config.checkpoint_every == 0 or is_last:
-                finish_stretch()
             _log(out, record)
+            if trainer.step % config.checkpoint_every == 0 or is_last:
+                write()
             note = f"flow {record['flow']:.3f}  language {record['language']:.2f}"
             progress.update(task, completed=trainer.step, note=note)
 
@@ -94,13 +106,15 @@ def _timed_step(trainer: Trainer, config: PretrainConfig) -> dict[str, object]:
             f"the loss is {found.total.item()} at step {trainer.step}; lower optimisation.learning_rate and "
             "run the command again: it goes on from the last checkpoint"
         )
+    seconds = time.perf_counter() - started
     return {
         "step": trainer.step,
         "total": found.total.item(),
         "language": found.language.item(),
         "flow": found.flow.item(),
         "gradient_norm": norm.item(),
-        "tokens_per_s": batch.ids.numel() / (time.perf_counter() - started),
+        "seconds": seconds,
+        "tokens_per_s": batch.ids.numel() / seconds,
     }
 
 
@@ -125,7 +139,7 @@ def _write_config(out: Path, config: PretrainConfig) -> None:
 
 
 def _log(out: Path, record: dict[str, object]) -> None:
-    with (out / "log.jsonl").open("a", encoding="utf-8") as log:
+    with (out / LOG).open("a", encoding="utf-8") as log:
         log.write(json.dumps(record) + "\n")
 
 

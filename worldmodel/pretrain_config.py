@@ -53,6 +53,8 @@ class PretrainConfig:
     keep_checkpoints: int = 2
     num_threads: int = 2
     precision: Precision = Precision.bfloat16
+    compile: bool = False
+    """Compile the transformer: 1.3 to 1.7 times as fast on a CPU, after minutes; needs a C++ compiler."""
     model: TransfusionConfig = field(default_factory=TransfusionConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optimisation: OptimisationConfig = field(default_factory=OptimisationConfig)

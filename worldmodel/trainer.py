@@ -67,6 +67,8 @@ def make_trainer(
     model = Transfusion(config.model, vocab_size=vocab_size, latent_channels=latent_channels)
     model.initialise(generator=generator_for(config.seed, "init"))
     average = copy.deepcopy(model).requires_grad_(False)
+    if config.compile:
+        model.compile()
     optimiser = make_optimiser(model, config.optimisation)
     return Trainer(model, average, optimiser, batches, generator_for(config.seed, "noise"))
 

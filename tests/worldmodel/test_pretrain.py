@@ -12,6 +12,7 @@ import torch
 
 from worldmodel.checkpoint import latest_step, read_tensors
 from worldmodel.model_folder import load_model
+from worldmodel.training_record import read_record
 
 from .tiny_run import run
 
@@ -81,6 +82,16 @@ def test_the_model_that_is_left_loads_and_rolls_out(unbroken):
     )
     assert rollout.shape == (1, 1, 1, 4, 64)
     assert torch.isfinite(rollout).all()
+
+
+def test_the_record_tells_what_it_was_trained_on(unbroken):
+    record = read_record(unbroken / "model")
+    assert record.places == ["room"]
+    assert record.num_steps == 10
+    assert record.num_frames == 53 + 31 + 40
+    assert sum(record.tokens.values()) <= 10 * 2 * 240
+    assert record.heldout == log_of(unbroken)[-1]["heldout"]
+    assert record.training_s > 0
 
 
 def test_heldout_losses_are_reported_by_kind_and_noise_level(unbroken):

@@ -12,7 +12,7 @@ from tests.data_tools.recordings import drive
 from worldmodel.corpus import Corpus
 from worldmodel.optimisation import OptimisationConfig
 from worldmodel.pretrain import train
-from worldmodel.pretrain_config import PretrainConfig, Precision
+from worldmodel.pretrain_config import Precision, PretrainConfig
 from worldmodel.representation.cache import LatentCache, starts_of
 from worldmodel.representation.rae import RaeConfig, RaeRepresentation
 from worldmodel.transfusion import TransfusionConfig

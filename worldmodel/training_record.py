@@ -1,0 +1,81 @@
+"""TrainingRecord: what a world model was trained on and how; it lies beside the weights."""
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from data_tools.provenance import current_commit, installed_versions
+from data_tools.trajectory import Trajectory
+from worldmodel.checkpoint import read_json
+
+FILE_NAME = "training.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecord:
+    """Facts of one pretraining run, as they stood when its weights were written."""
+
+    places: list[str]
+    """Places (levels, scenes) that training frames came from: what is unseen is anything else."""
+    num_trajectories: int
+    num_frames: int
+    hours_recorded: float
+    num_steps: int
+    tokens: dict[str, int]
+    """Tokens trained on, by kind of document."""
+    training_s: float
+    """Time spent in steps [s], without evaluation and interruptions."""
+    seed: int
+    hardware: str
+    commit: str | None
+    versions: dict[str, str]
+    heldout: dict[str, float]
+    """The newest held-out losses, as worldmodel.heldout names them; empty before the first."""
+
+
+def make_record(
+    trajectories: Sequence[Trajectory],
+    *,
+    num_steps: int,
+    tokens: dict[str, int],
+    seed: int,
+    log: Path,
+) -> TrainingRecord:
+    """Gather the facts of a run; time and held-out losses come from its log."""
+    lines = (
+        [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
+    )
+    heldout = [line["heldout"] for line in lines if "heldout" in line]
+    # A resumed run repeats the steps after its last checkpoint: the later line of a step counts.
+    seconds = {line["step"]: line["seconds"] for line in lines}
+    recorded_s = sum(float(trajectory.times_s[-1] - trajectory.times_s[0]) for trajectory in trajectories)
+    return TrainingRecord(
+        places=sorted({trajectory.place for trajectory in trajectories}),
+        num_trajectories=len(trajectories),
+        num_frames=sum(trajectory.num_frames for trajectory in trajectories),
+        hours_recorded=round(recorded_s / 3600, 3),
+        num_steps=num_steps,
+        tokens=tokens,
+        training_s=round(sum(seconds.values()), 1),
+        seed=seed,
+        hardware=f"{platform.machine()} {platform.processor()}".strip(),
+        commit=current_commit(),
+        versions=installed_versions(),
+        heldout=heldout[-1] if heldout else {},
+    )
+
+
+def to_json(record: TrainingRecord) -> str:
+    """Return the text of the file."""
+    return json.dumps(asdict(record), indent=1)
+
+
+def read_record(folder: Path) -> TrainingRecord:
+    """Read the record of a model folder."""
+    content = read_json(folder / FILE_NAME)
+    try:
+        return TrainingRecord(**content)  # pyright: ignore[reportArgumentType]
+    except TypeError as error:
+        raise ValueError(f"{folder / FILE_NAME} is no training record of this version: {error}") from error
