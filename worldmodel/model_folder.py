@@ -1,7 +1,8 @@
 """Model folder: what a trained world model is on disk, and how it is loaded.
 
 `model.json` (configuration), `training.json` (what it was trained on), `model.safetensors` (weights),
-`tokenizer.json` and `representation.safetensors`. The models that ship lie in `worldmodel/checkpoints/` and are named by their folder.
+`tokenizer.json` and `representation.safetensors`. The models that ship lie in `worldmodel/checkpoints/` and
+are named by their folder.
 """
 
 import json

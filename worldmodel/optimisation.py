@@ -1,19 +1,29 @@
-"""Optimisation: AdamW, the learning-rate schedule, and the moving average of the weights."""
+"""Optimisation: Muon and AdamW, the learning-rate schedule, and the moving average of the weights."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 import torch
 from torch import Tensor, nn
 
 
+class MatrixOptimiser(Enum):
+    """What updates the matrices of the blocks."""
+
+    adamw = "adamw"
+    muon = "muon"
+    """Momentum made orthogonal by Newton-Schulz steps (arXiv 2502.16982)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class OptimisationConfig:
-    """AdamW with warm-up, a constant rate and a linear cool-down.
+    """Optimisers with warm-up, a constant rate and a linear cool-down.
 
     The paper's optimiser is unknown; a constant rate lets a run be prolonged after it began.
     """
 
+    matrices: MatrixOptimiser = MatrixOptimiser.muon
     learning_rate: float = 2e-3
     warmup_steps: int = 200
     cooldown_share: float = 0.3
@@ -33,14 +43,78 @@ def learning_rate(step: int, num_steps: int, config: OptimisationConfig) -> floa
     return config.learning_rate * min(warmup, cooldown)
 
 
-def make_optimiser(model: nn.Module, config: OptimisationConfig) -> torch.optim.AdamW:
-    """Return AdamW that decays matrices and leaves norms and embeddings alone."""
-    decayed, free = [], []
-    for name, parameter in model.named_parameters():
-        matrix = parameter.dim() >= 2 and "embedding.weight" not in name
-        (decayed if matrix else free).append(parameter)
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": free, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=True)
+class Optimisers:
+    """The optimisers of a run, stepped together: one for the blocks' matrices, AdamW for all else.
+
+    Weight decay leaves norms and embeddings alone.
+    """
+
+    def __init__(self, model: nn.Module, config: OptimisationConfig) -> None:
+        self._config = config
+        self._names: dict[Tensor, str] = {value: name for name, value in model.named_parameters()}
+        groups: dict[str, list[nn.Parameter]] = {"muon": [], "decayed": [], "free": []}
+        for name, parameter in model.named_parameters():
+            groups[_group_of(name, parameter, config)].append(parameter)
+        adamw_groups = [
+            {"params": groups["decayed"], "weight_decay": config.weight_decay},
+            {"params": groups["free"], "weight_decay": 0.0},
+        ]
+        self._each: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(
+                [group for group in adamw_groups if group["params"]],
+                lr=config.learning_rate,
+                betas=(config.beta1, config.beta2),
+                fused=True,
+            )
+        ]
+        if groups["muon"]:
+            self._each.append(
+                torch.optim.Muon(
+                    groups["muon"],
+                    lr=config.learning_rate,
+                    weight_decay=config.weight_decay,
+                    # Updates get the size of AdamW's: both share one learning rate (arXiv 2502.16982).
+                    adjust_lr_fn="match_rms_adamw",
+                )
+            )
+
+    def step(self, *, rate: float) -> None:
+        """Update all parameters at this learning rate and clear their gradients."""
+        for optimiser in self._each:
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            optimiser.step()
+            optimiser.zero_grad()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the state by parameter name, for a checkpoint."""
+        return {
+            f"{self._names[parameter]}/{key}": value
+            for optimiser in self._each
+            for parameter, state in optimiser.state.items()
+            for key, value in state.items()
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what `tensors` returned."""
+        for optimiser in self._each:
+            for group in optimiser.param_groups:
+                for parameter in group["params"]:
+                    prefix = f"{self._names[parameter]}/"
+                    optimiser.state[parameter] = {
+                        key.removeprefix(prefix): value
+                        for key, value in tensors.items()
+                        if key.startswith(prefix)
+                    }
+
+
+def _group_of(name: str, parameter: nn.Parameter, config: OptimisationConfig) -> str:
+    if parameter.dim() < 2 or "embedding.weight" in name:
+        return "free"
+    is_block_matrix = name.startswith("blocks.") and parameter.dim() == 2
+    if is_block_matrix and config.matrices is MatrixOptimiser.muon:
+        return "muon"
+    return "decayed"
 
 
 @torch.no_grad()
@@ -49,21 +123,3 @@ def update_average(average: Iterable[Tensor], current: Iterable[Tensor], *, step
     weight = 1 - min(decay, step / (step + 10))
     for mean, value in zip(average, current, strict=True):
         mean.lerp_(value, weight)
-
-
-def optimiser_tensors(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return AdamW's state by parameter name."""
-    tensors = {}
-    for name, parameter in model.named_parameters():
-        for key, value in optimiser.state[parameter].items():
-            tensors[f"{name}/{key}"] = value
-    return tensors
-
-
-def restore_optimiser(model: nn.Module, optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimiser_tensors` returned."""
-    for name, parameter in model.named_parameters():
-        prefix = f"{name}/"
-        optimiser.state[parameter] = {
-            key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)
-        }

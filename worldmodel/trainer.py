@@ -13,13 +13,7 @@ from worldmodel.batches import Batches
 from worldmodel.checkpoint import read_json, read_tensors, remove_old_steps, step_folder, write_folder
 from worldmodel.documents import PackedBatch
 from worldmodel.objective import Losses, losses
-from worldmodel.optimisation import (
-    learning_rate,
-    make_optimiser,
-    optimiser_tensors,
-    restore_optimiser,
-    update_average,
-)
+from worldmodel.optimisation import Optimisers, learning_rate, update_average
 from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.transfusion import Transfusion
 
@@ -30,7 +24,7 @@ class Trainer:
 
     model: Transfusion
     average: Transfusion
-    optimiser: torch.optim.AdamW
+    optimisers: Optimisers
     batches: Batches
     noise: torch.Generator
     step: int = 0
@@ -40,7 +34,7 @@ class Trainer:
         tensors = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "optimiser": optimiser_tensors(self.model, self.optimiser),
+            "optimisers": self.optimisers.tensors(),
             "random": {"noise": self.noise.get_state()},
         }
         state = json.dumps({"step": self.step, "batches": self.batches.state_dict()})
@@ -52,7 +46,7 @@ class Trainer:
         state = read_json(folder / "state.json")
         self.model.load_state_dict(read_tensors(folder / "model.safetensors"))
         self.average.load_state_dict(read_tensors(folder / "average.safetensors"))
-        restore_optimiser(self.model, self.optimiser, read_tensors(folder / "optimiser.safetensors"))
+        self.optimisers.restore(read_tensors(folder / "optimisers.safetensors"))
         self.noise.set_state(read_tensors(folder / "random.safetensors")["noise"])
         batches, step = state["batches"], state["step"]
         assert isinstance(batches, dict) and isinstance(step, int)
@@ -69,8 +63,8 @@ def make_trainer(
     average = copy.deepcopy(model).requires_grad_(False)
     if config.compile:
         model.compile()
-    optimiser = make_optimiser(model, config.optimisation)
-    return Trainer(model, average, optimiser, batches, generator_for(config.seed, "noise"))
+    optimisers = Optimisers(model, config.optimisation)
+    return Trainer(model, average, optimisers, batches, generator_for(config.seed, "noise"))
 
 
 def train_step(trainer: Trainer, batch: PackedBatch, config: PretrainConfig) -> tuple[Losses, Tensor]:
@@ -80,10 +74,7 @@ def train_step(trainer: Trainer, batch: PackedBatch, config: PretrainConfig) -> 
     found = losses(trainer.model, batch, noise, config.objective, dtype=config.precision.dtype)
     found.total.backward()
     norm = torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), optimisation.clip_norm)
-    for group in trainer.optimiser.param_groups:
-        group["lr"] = learning_rate(trainer.step, config.num_steps, optimisation)
-    trainer.optimiser.step()
-    trainer.optimiser.zero_grad()
+    trainer.optimisers.step(rate=learning_rate(trainer.step, config.num_steps, optimisation))
     trainer.step += 1
     update_average(
         trainer.average.parameters(),

@@ -31,7 +31,7 @@ def unbroken(tmp_path_factory) -> Path:
 
 
 def assert_equal_states(one: Path, other: Path) -> None:
-    for name in ("model", "average", "optimiser", "random"):
+    for name in ("model", "average", "optimisers", "random"):
         first, second = (read_tensors(path / f"{name}.safetensors") for path in (one, other))
         assert first.keys() == second.keys()
         for key, tensor in first.items():
