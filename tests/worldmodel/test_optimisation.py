@@ -1,0 +1,74 @@
+"""Laws of the schedule, the optimisers and the moving average."""
+
+import pytest
+import torch
+
+from worldmodel.optimisation import (
+    MatrixOptimiser,
+    OptimisationConfig,
+    Optimisers,
+    learning_rate,
+    update_average,
+)
+
+
+def test_the_rate_warms_up_stays_and_cools_down_to_zero():
+    config = OptimisationConfig(learning_rate=0.5, warmup_steps=10, cooldown_share=0.2)
+    rates = [learning_rate(step, 100, config) for step in range(101)]
+    assert rates[0] == pytest.approx(0.05)
+    assert rates[9:81] == [0.5] * 72
+    assert rates[90] == pytest.approx(0.25)
+    assert rates[100] == 0
+
+
+@pytest.mark.parametrize("matrices", list(MatrixOptimiser))
+def test_every_parameter_moves_and_the_state_comes_back(make_model, generator, matrices):
+    config = OptimisationConfig(matrices=matrices)
+
+    def stepped(num_steps, tensors=None):
+        model = make_model()
+        optimisers = Optimisers(model, config)
+        if tensors is not None:
+            model.load_state_dict(tensors[0])
+            optimisers.restore(tensors[1])
+        for _ in range(num_steps):
+            for parameter in model.parameters():
+                parameter.grad = torch.full_like(parameter, 0.1) + parameter.detach()
+            optimisers.step(rate=1e-2)
+        return model, optimisers
+
+    before = {name: value.clone() for name, value in make_model().state_dict().items()}
+    model, optimisers = stepped(2)
+    assert all(not torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    resumed, _ = stepped(3, (state, {name: value.clone() for name, value in optimisers.tensors().items()}))
+    unbroken, _ = stepped(5)
+    for name, value in unbroken.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_muon_takes_the_blocks_matrices_and_its_updates_are_orthogonal(make_model):
+    config = OptimisationConfig(weight_decay=0.0)
+    model = make_model()
+    optimisers = Optimisers(model, config)
+    name = "blocks.0.attention.output.weight"
+    parameters = dict(model.named_parameters())
+    before = parameters[name].detach().clone()
+    generator = torch.Generator().manual_seed(4)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+    optimisers.step(rate=1e-2)
+    singular = torch.linalg.svdvals(parameters[name].detach() - before)
+    # Newton-Schulz with Muon's coefficients brings singular values near one another, not to one value.
+    assert singular.max() / singular.min() < 3
+    assert f"{name}/momentum_buffer" in optimisers.tensors()
+    assert "text_embedding.weight/exp_avg" in optimisers.tensors()
+
+
+def test_the_average_forgets_its_start_and_settles():
+    average, current = [torch.zeros(3)], [torch.ones(3)]
+    update_average(average, current, step=1, decay=0.99)
+    torch.testing.assert_close(average[0], torch.full((3,), 1 - 1 / 11))
+    for step in range(2, 2000):
+        update_average(average, current, step=step, decay=0.99)
+    torch.testing.assert_close(average[0], torch.ones(3))
