@@ -1,6 +1,5 @@
 """Demo: open loop, closed loop and their page in one command (`make demo`)."""
 
-import contextlib
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from planners.evaluation.overview import draw_overview
 from planners.evaluation.progress import progress_bars
 from planners.evaluation.records import hash_of
 from planners.evaluation.results import publish, run_of
-from planners.evaluation.shards import ray_session
+from planners.evaluation.shards import worker_session
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +42,7 @@ def run_demo(config: DemoConfig, console: Console) -> None:
     """Evaluate both loops, print the tables, and write rows, summary, page and picture."""
     out, timing = Path(config.out), {}
     started = time.perf_counter()
-    session = ray_session(config.workers) if config.workers else contextlib.nullcontext()
-    with session, progress_bars(console) as add_bar:
+    with worker_session(config.workers), progress_bars(console) as add_bar:
         bars = [add_bar(title) for title in ("training prior", "open loop", "closed loop")]
         open_rows = run_open_loop(config.open_loop, on_prior=bars[0], on_progress=bars[1])
         timing["open_loop"] = time.perf_counter() - started

@@ -19,7 +19,7 @@ from envs.doom_engine import STEP_S
 from envs.episodes import Episode, EpisodeConfig, generate_episodes
 from envs.follower import ShortestPathFollower
 from envs.geodesic import DistanceField
-from envs.level_geometry import read_geometry, walkable_map
+from envs.level_geometry import home_m, walkable_map
 from envs.level_recorder import RecordConfig
 from envs.levels import TEST_LEVELS, TRAIN_LEVELS, check_level
 from envs.measures import measure
@@ -31,7 +31,7 @@ from planners.evaluation.open_loop import wall_lines
 from planners.evaluation.progress import progress_bars
 from planners.evaluation.records import ClosedLoopRow, Provenance, hash_of
 from planners.evaluation.results import publish, run_of
-from planners.evaluation.shards import OnProgress, ShardStore, run_shards
+from planners.evaluation.shards import OnProgress, ShardStore, run_shards, worker_session
 from planners.evaluation.summary import AgentName, Split
 from planners.prior import PriorConfig, TrainingPrior, training_prior
 from planners.protocols import Agent
@@ -193,7 +193,7 @@ def draw_episode(task: ClosedLoopTask, env: DoomNav, number: int) -> Episode:
     """
     rng = numpy_generator_for(task.config.seed, f"episodes/{task.episode_name(number)}")
     walkable = walkable_map(task.level)
-    near_m = walkable.home(read_geometry(task.level).start_pose[:2])
+    near_m = home_m(task.level)
     refused: ValueError | None = None
     for _ in range(MAX_DRAWS):
         (episode,) = generate_episodes(
@@ -370,7 +370,7 @@ def main(node: DictConfig) -> None:
     config = configuration.to_object(node, ClosedLoopConfig)
     console = Console()
     started = time.perf_counter()
-    with progress_bars(console) as add_bar:
+    with worker_session(config.workers), progress_bars(console) as add_bar:
         rows = run_closed_loop(config, on_prior=add_bar("training prior"), on_progress=add_bar("closed loop"))
     timing = {"closed_loop": time.perf_counter() - started}
     run = run_of(make_provenance(config), configuration.to_dict(config), timing)

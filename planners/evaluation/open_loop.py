@@ -41,7 +41,7 @@ from planners.evaluation.problems import PlanningProblem, ProblemShape, cut_prob
 from planners.evaluation.progress import progress_bars
 from planners.evaluation.records import OpenLoopRow, Provenance, hash_of
 from planners.evaluation.results import publish, run_of
-from planners.evaluation.shards import OnProgress, ShardStore, run_shards
+from planners.evaluation.shards import OnProgress, ShardStore, run_shards, worker_session
 from planners.evaluation.summary import Method, Split
 from planners.prior import PriorConfig, TrainingPrior, training_prior
 from worldmodel.representation.rae import RaeRepresentation
@@ -334,7 +334,7 @@ def main(node: DictConfig) -> None:
     config = configuration.to_object(node, OpenLoopConfig)
     console = Console()
     started = time.perf_counter()
-    with progress_bars(console) as add_bar:
+    with worker_session(config.workers), progress_bars(console) as add_bar:
         rows = run_open_loop(config, on_prior=add_bar("training prior"), on_progress=add_bar("open loop"))
     run = run_of(
         make_provenance(config), configuration.to_dict(config), {"open_loop": time.perf_counter() - started}

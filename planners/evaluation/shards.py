@@ -143,6 +143,11 @@ def _run_on_ray(
                 yield pending.pop(reference), ray.get(reference)
 
 
+def worker_session(num_workers: int) -> contextlib.AbstractContextManager[Any]:
+    """Keep workers from one part of a run to the next; without workers there is nothing to keep."""
+    return ray_session(num_workers) if num_workers else contextlib.nullcontext()
+
+
 @contextlib.contextmanager
 def ray_session(num_workers: int) -> Iterator[Any]:
     """Give a local Ray that is quiet, stays on this machine and reports nothing to anybody.
@@ -150,6 +155,7 @@ def ray_session(num_workers: int) -> Iterator[Any]:
     Inside another session it gives that one: a command with several parts starts its workers once.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves on a machine that does other work
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own deprecations are not our user's concern
