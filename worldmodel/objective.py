@@ -9,6 +9,7 @@ from torch import Tensor
 
 from worldmodel.attention import hybrid_mask
 from worldmodel.documents import PackedBatch
+from worldmodel.feedforward import Modalities
 from worldmodel.flow import FlowConfig, flow_error, interpolate
 from worldmodel.transfusion import PackedAttend, TokenInputs, Transfusion
 
@@ -61,7 +62,7 @@ def losses(
         positions=batch.positions,
     )
     attend = PackedAttend(hybrid_mask(batch.reach, batch.frame))
-    hidden, balance = model(inputs, attend, dtype=dtype)
+    hidden, balance = model(inputs, attend, Modalities.of(batch.is_image), dtype=dtype)
     token_nats = F.cross_entropy(
         model.text_logits(hidden.flatten(0, 1)[batch.text_from]), batch.text_target, reduction="none"
     )

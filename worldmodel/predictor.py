@@ -16,6 +16,7 @@ from torch import Tensor
 
 from worldmodel.attention import LayerCache, hybrid_mask
 from worldmodel.documents import context_layout, frame_grid
+from worldmodel.feedforward import Modalities
 from worldmodel.flow import Prediction, euler_step, predicted_latent
 from worldmodel.representation.interface import Representation
 from worldmodel.tokenizer import TextTokenizer
@@ -120,7 +121,7 @@ class WorldModel:
         placed[is_image] = latents.flatten(0, 1)  # frame token -> image tokens, row by row
         inputs = TokenInputs(**{name: columns[name] for name in TEXT_COLUMNS}, latents=placed)
         attend = PackedAttend(hybrid_mask(columns["reach"], columns["frame"]), keep=True)
-        self.transfusion(inputs, attend, dtype=self.dtype)
+        self.transfusion(inputs, attend, Modalities.of(inputs.is_image), dtype=self.dtype)
         keys, values = zip(*attend.kept, strict=True)
         return Context(tuple(keys), tuple(values), next_position=int(columns["positions"][0, -1, 0]) + 1)
 
@@ -203,7 +204,7 @@ class WorldModel:
             valid = torch.cat((text.is_valid, valid), dim=2)
         mask = _own_mask(past.is_valid, valid, num_text=num_text)
         attend = BranchAttend(past.caches(context), mask)
-        hidden, _ = self.transfusion(inputs, attend, dtype=self.dtype)
+        hidden, _ = self.transfusion(inputs, attend, Modalities.of(inputs.is_image), dtype=self.dtype)
         output = self.transfusion.latents(hidden[:, :, num_text:])
         latents = predicted_latent(
             output, noised, torch.full(noised.shape[:3], time), prediction=self.prediction
@@ -226,7 +227,7 @@ class WorldModel:
         mask = _own_mask(past.is_valid, valid, num_text=0)
         mask[:, :, :-1, -1] = False  # the frame does not see the marker that ends it
         attend = BranchAttend(past.caches(context), mask)
-        self.transfusion(inputs, attend, dtype=self.dtype)
+        self.transfusion(inputs, attend, Modalities.of(inputs.is_image), dtype=self.dtype)
         return past.extended(attend.kept, valid, past.position + 2)
 
     def _no_past(self, context: Context, num_candidates: int) -> _Past:

@@ -62,7 +62,7 @@ def make_trainer(
     model.initialise(generator=generator_for(config.seed, "init"))
     average = copy.deepcopy(model).requires_grad_(False)
     if config.compile:
-        model.compile()
+        model.compile(fullgraph=True)
     optimisers = Optimisers(model, config.optimisation)
     return Trainer(model, average, optimisers, batches, generator_for(config.seed, "noise"))
 

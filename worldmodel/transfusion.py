@@ -255,12 +255,20 @@ class Transfusion(nn.Module):
         return self
 
     def forward(
-        self, inputs: TokenInputs, attend: Attend, *, dtype: torch.dtype = torch.float32
+        self,
+        inputs: TokenInputs,
+        attend: Attend,
+        modalities: Modalities,
+        *,
+        dtype: torch.dtype = torch.float32,
     ) -> tuple[Float[Tensor, "*batch token width"], Float[Tensor, ""]]:
-        """Return the normalised hidden states (in `dtype`) and the sum of load-balance losses."""
+        """Return the normalised hidden states (in `dtype`) and the sum of load-balance losses.
+
+        `modalities` is `Modalities.of(inputs.is_image)`: its lengths depend on data, so a compiled model gets
+        it from outside.
+        """
         x = self.embed(inputs, dtype=dtype)
         angles = rotary_angles(inputs.positions, head_dim=self.config.head_dim, base=self.config.rotary_base)
-        modalities = Modalities.of(inputs.is_image)
         balance = torch.zeros((), device=x.device)
         for layer, block in enumerate(self.blocks):
             x, block_balance = block(x, angles, attend, layer, modalities)

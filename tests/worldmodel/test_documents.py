@@ -10,7 +10,7 @@ from worldmodel.documents import Packer, draw_noise_levels, num_tokens
 from worldmodel.flow import FlowConfig
 from worldmodel.objective import ObjectiveConfig, losses
 
-from .conftest import CHANNELS, NUM_LATENTS
+from tests.worldmodel.conftest import CHANNELS, NUM_LATENTS
 
 
 def make_packer(tokenizer, latents, **sizes):

@@ -9,11 +9,12 @@ import torch
 from data_tools.documents import Branch, Document, FrameKey, Image, Kind, Text
 from worldmodel.attention import hybrid_mask
 from worldmodel.documents import NoiseLevels, PackedBatch, Packer
+from worldmodel.feedforward import Modalities
 from worldmodel.flow import FlowConfig, Prediction
 from worldmodel.predictor import WorldModel
 from worldmodel.transfusion import PackedAttend, TokenInputs
 
-from .conftest import CHANNELS, NUM_LATENTS, IndexedRepresentation
+from tests.worldmodel.conftest import CHANNELS, NUM_LATENTS, IndexedRepresentation
 
 TEXTS = [
     [
@@ -70,7 +71,7 @@ def uncached_rollout(world_model, latents, texts, noise, num_steps, monkeypatch)
             placed[0, inside], times[0, inside] = sample, time
             fields = {item.name: getattr(batch, item.name) for item in dataclasses.fields(TokenInputs)}
             inputs = TokenInputs(**(fields | {"latents": placed, "times": times}))
-            hidden, _ = world_model.transfusion(inputs, PackedAttend(mask))
+            hidden, _ = world_model.transfusion(inputs, PackedAttend(mask), Modalities.of(inputs.is_image))
             output = world_model.transfusion.latents(hidden[0, inside])
             sample = output if index + 1 == num_steps else sample + (output - sample) / num_steps / (1 - time)
         placed[0, inside], times[0, inside] = sample, 1.0

@@ -14,7 +14,7 @@ from worldmodel.checkpoint import latest_step, read_tensors
 from worldmodel.model_folder import load_model
 from worldmodel.training_record import read_record
 
-from .tiny_run import run
+from tests.worldmodel.tiny_run import run
 
 GOLDEN = Path(__file__).parent / "golden_losses.json"
 

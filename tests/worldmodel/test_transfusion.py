@@ -8,7 +8,7 @@ import torch
 
 from worldmodel.attention import hybrid_mask
 from worldmodel.documents import Packer
-from worldmodel.feedforward import FeedForwardKind
+from worldmodel.feedforward import FeedForwardKind, Modalities
 from worldmodel.flow import FlowConfig
 from worldmodel.objective import ObjectiveConfig, losses
 from worldmodel.transfusion import ActionInput, PackedAttend, TokenInputs, TransfusionConfig
@@ -29,7 +29,8 @@ def batch(tokenizer, latents, forward_document):
 
 def hidden_of(model, batch, **changes):
     fields = {item.name: getattr(batch, item.name) for item in dataclasses.fields(TokenInputs)} | changes
-    hidden, _ = model(TokenInputs(**fields), PackedAttend(hybrid_mask(batch.reach, batch.frame)))
+    attend = PackedAttend(hybrid_mask(batch.reach, batch.frame))
+    hidden, _ = model(TokenInputs(**fields), attend, Modalities.of(batch.is_image))
     return hidden
 
 
@@ -93,7 +94,7 @@ def test_the_compiled_loss_equals_the_eager_one(make_model, batch):
     noise = torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(0))
     eager = make_model()
     compiled = make_model()
-    compiled.compile()
+    compiled.compile(fullgraph=True)
     found = [
         losses(model, batch, noise, ObjectiveConfig(), dtype=torch.float32).total
         for model in (eager, compiled)

@@ -60,13 +60,19 @@ class RepresentationConfig:
     """Folders of trajectories to report on; none of their frames is trained on."""
     out: str = MISSING
     """Folder of the result, of checkpoints and of the frame cache."""
+    encoder: str | None = None
+    """Folder of a representation whose encoder and statistics are kept: only the decoder is trained then,
+    and all
+    latents stay as they were. None trains an encoder of `shape`."""
     seed: int = 0
     device: str = "cpu"
     num_threads: int = 1
     precision: Precision = Precision.bfloat16
     shape: RaeConfig = field(default_factory=RaeConfig)
     masked: MaskedConfig = field(default_factory=MaskedConfig)
-    masked_stage: StageConfig = field(default_factory=lambda: StageConfig(num_steps=6000))
+    masked_stage: StageConfig = field(
+        default_factory=lambda: StageConfig(num_steps=3000, batch_size=128, learning_rate=1.5e-3)
+    )
     decoder: DecoderTraining = field(default_factory=DecoderTraining)
 
     @property
@@ -80,9 +86,13 @@ def train(config: RepresentationConfig) -> RaeRepresentation:
     torch.set_num_threads(config.num_threads)
     out = Path(config.out)
     frames = open_frames(config.data, out / "cache", image_size=config.shape.image_size)
-    encoded = train_encoder(frames, config)
-    mean, std = latent_statistics(encoded, frames, generator=generator_for(config.seed, "data", rank=2))
-    representation = train_decoder(with_statistics(encoded, mean=mean, std=std), frames, config)
+    if config.encoder is None:
+        encoded = train_encoder(frames, config)
+        mean, std = latent_statistics(encoded, frames, generator=generator_for(config.seed, "data", rank=2))
+        normalised = with_statistics(encoded, mean=mean, std=std)
+    else:
+        normalised = RaeRepresentation.load(Path(config.encoder))
+    representation = train_decoder(normalised, frames, config)
     representation.save(out)
     return RaeRepresentation.load(out, device=config.device)
 

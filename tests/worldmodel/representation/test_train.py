@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,16 @@ def _cached(out, recordings):
     return cache.frames, cache.starts
 
 
+def test_a_decoder_alone_leaves_all_latents_as_they_were(recordings, tmp_path):
+    generator = torch.Generator().manual_seed(5)
+    RaeRepresentation.create(TINY, generator=generator).save(tmp_path / "encoder")
+    before = RaeRepresentation.load(tmp_path / "encoder")
+    after = train(replace(make_config(recordings, tmp_path), encoder=str(tmp_path / "encoder")))
+    assert after.fingerprint == before.fingerprint
+    latents = before.encode(make_frames(2, seed=6))
+    assert not torch.equal(after.decode(latents), before.decode(latents))
+
+
 def test_pairs_are_of_one_trajectory_and_mirrored_together(recordings, tmp_path):
     frames = FrameCache(*_cached(tmp_path, recordings))
     indices, owner = frames.pair_starts(max_gap=3), {}
@@ -137,8 +148,6 @@ def test_tensors_and_note_come_back_and_a_failed_write_leaves_the_old(tmp_path):
 
 
 def test_report_is_json(recordings, tmp_path):
-    from dataclasses import asdict
-
     untrained = RaeRepresentation.create(TINY, generator=torch.Generator().manual_seed(0))
     quality = measure(untrained, FrameCache(*_cached(tmp_path, recordings)))
     assert json.loads(json.dumps(asdict(quality)))["mean_absolute_error"] > 1
