@@ -92,6 +92,10 @@ def train(config: RepresentationConfig) -> RaeRepresentation:
         normalised = with_statistics(encoded, mean=mean, std=std)
     else:
         normalised = RaeRepresentation.load(Path(config.encoder))
+        if normalised.config != config.shape:
+            raise ValueError(
+                f"{config.encoder} is {normalised.config}; set `shape` to that, it is {config.shape}"
+            )
     representation = train_decoder(normalised, frames, config)
     representation.save(out)
     return RaeRepresentation.load(out, device=config.device)

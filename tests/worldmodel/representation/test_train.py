@@ -89,6 +89,9 @@ def test_a_decoder_alone_leaves_all_latents_as_they_were(recordings, tmp_path):
     assert after.fingerprint == before.fingerprint
     latents = before.encode(make_frames(2, seed=6))
     assert not torch.equal(after.decode(latents), before.decode(latents))
+    other = replace(TINY, decoder_num_layers=2)
+    with pytest.raises(ValueError, match="set `shape` to that"):
+        train(replace(make_config(recordings, tmp_path), encoder=str(tmp_path / "encoder"), shape=other))
 
 
 def test_pairs_are_of_one_trajectory_and_mirrored_together(recordings, tmp_path):
