@@ -19,6 +19,7 @@ from gymnasium.utils.env_checker import check_env
 from jaxtyping import Float64
 
 from data_tools.pose import displacement_between, wrap_angle
+from data_tools.randomness import numpy_generator_for
 from envs.drive import DriveResult
 
 INFO = ("pose", "displacement", "collided", "distance_to_goal_m", "level", "success", "reached")
@@ -96,7 +97,7 @@ def _check_spaces(env: gymnasium.Env) -> None:
 
 def _roll(env: gymnasium.Env, seed: int) -> list[_Seen]:
     """Run an episode's first steps; check each; return its observations and infos."""
-    rng = np.random.default_rng(seed)
+    rng = numpy_generator_for(seed, "contract")
     observation, info = env.reset(seed=seed)
     _check_observation(env, observation)
     _check_info(info)

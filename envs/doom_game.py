@@ -24,7 +24,8 @@ _BUTTONS = [
     # The brake: the player's only item. As a console command it would cost a message a step.
     Button.ACTIVATE_SELECTED_ITEM,
 ]
-_ARGUMENTS = "-nomonsters +sv_cheats 1 +movebob 0 +stillbob 0"
+# Levels that take long to prepare would be cached in the folder where the program was started.
+_ARGUMENTS = "-nomonsters +sv_cheats 1 +movebob 0 +stillbob 0 +gl_cachenodes 0"
 
 
 @dataclass(frozen=True, kw_only=True)
