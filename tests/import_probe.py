@@ -23,7 +23,7 @@ def main(blocked: str, *names: str) -> None:
             importlib.import_module(name)
         if output.getvalue():
             said[name] = output.getvalue()
-    import torch  # noqa: PLC0415 (data_tools must come without it)
+    import torch
 
     found = {
         "said": said,

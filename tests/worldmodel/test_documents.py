@@ -5,12 +5,11 @@ import pytest
 import torch
 
 from data_tools.documents import Branch, Document, FrameKey, Image, Kind, Text
+from tests.worldmodel.conftest import CHANNELS, NUM_LATENTS
 from worldmodel.attention import hybrid_mask
 from worldmodel.documents import Packer, draw_noise_levels, num_tokens
 from worldmodel.flow import FlowConfig
 from worldmodel.objective import ObjectiveConfig, losses
-
-from tests.worldmodel.conftest import CHANNELS, NUM_LATENTS
 
 
 def make_packer(tokenizer, latents, **sizes):

@@ -7,14 +7,13 @@ import pytest
 import torch
 
 from data_tools.documents import Branch, Document, FrameKey, Image, Kind, Text
+from tests.worldmodel.conftest import CHANNELS, NUM_LATENTS, IndexedRepresentation
 from worldmodel.attention import hybrid_mask
 from worldmodel.documents import NoiseLevels, PackedBatch, Packer
 from worldmodel.feedforward import Modalities
 from worldmodel.flow import FlowConfig, Prediction
 from worldmodel.predictor import WorldModel
 from worldmodel.transfusion import PackedAttend, TokenInputs
-
-from tests.worldmodel.conftest import CHANNELS, NUM_LATENTS, IndexedRepresentation
 
 TEXTS = [
     [

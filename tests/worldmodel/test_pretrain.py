@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.worldmodel.tiny_run import run
 from worldmodel.checkpoint import latest_step, read_tensors
 from worldmodel.model_folder import load_model
 from worldmodel.training_record import read_record
-
-from tests.worldmodel.tiny_run import run
 
 GOLDEN = Path(__file__).parent / "golden_losses.json"
 
