@@ -33,8 +33,12 @@ class Module:
     @classmethod
     def read(cls, path: Path) -> "Module":
         """Parse a file of the repository."""
-        source = path.read_text(encoding="utf-8")
-        return cls(path.relative_to(ROOT), source, ast.parse(source))
+        return cls.parse(path.relative_to(ROOT), path.read_text(encoding="utf-8"))
+
+    @classmethod
+    def parse(cls, path: Path, source: str) -> "Module":
+        """Take a source as that of a file."""
+        return cls(path, source, ast.parse(source))
 
     @property
     def name(self) -> str:
