@@ -6,6 +6,7 @@ token i sees token j if j <= i < reach[j], or if both lie in one frame: causal t
 ways, no branch that sees another, no document that sees another.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -34,14 +35,19 @@ def rotary_angles(
 ) -> Float[Tensor, "*batch token half"]:
     """Return each channel pair's rotation [rad]: half turn with time, a quarter each with row and column.
 
-    Text lies at row 0 and column 0, so for it this is RoPE (arXiv 2104.09864) over half of the pairs.
+    In time the frequencies fall from 1 to 1 / base, as in RoPE (arXiv 2104.09864). In space they fall from pi to
+    pi / 32: a grid has a few rows, and frequencies of text would hardly tell neighbours apart. Text lies at row 0
+    and column 0.
     """
     half = head_dim // 2
-    sizes = (half - 2 * (half // 4), half // 4, half // 4)
-    parts = []
-    for axis, size in enumerate(sizes):
-        frequency = base ** (-torch.arange(size, device=positions.device, dtype=torch.float32) / size)
-        parts.append(positions[..., axis, None].float() * frequency)
+    quarter = half // 4
+    index = torch.arange(half - 2 * quarter, device=positions.device, dtype=torch.float32)
+    in_time = base ** (-index / len(index))
+    in_space = math.pi * 32.0 ** (-index[:quarter] / max(1, quarter - 1))
+    parts = [
+        positions[..., axis, None].float() * frequencies
+        for axis, frequencies in enumerate((in_time, in_space, in_space))
+    ]
     return torch.cat(parts, dim=-1)
 
 

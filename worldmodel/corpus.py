@@ -40,7 +40,7 @@ def load_corpora(config: PretrainConfig, representation: RaeRepresentation) -> t
         for use in (Use.training, Use.evaluation)
     ]
     training, heldout = (
-        Corpus(trajectories, text, cache_latents(representation, trajectories, Path(config.data) / "cache"))
+        Corpus(trajectories, text, cache_latents(representation, trajectories, Path(config.data) / ".cache"))
         for trajectories, text in zip((split.train, split.held_out), texts, strict=True)
     )
     return training, heldout

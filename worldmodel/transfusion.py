@@ -43,8 +43,8 @@ class TransfusionConfig:
 
     width: int = 192
     num_blocks: int = 6
-    num_heads: int = 3
-    num_kv_heads: int = 1
+    num_heads: int = 4
+    num_kv_heads: int = 2
     feedforward: FeedForwardKind = FeedForwardKind.per_modality
     text_hidden: int = 256
     image_hidden: int = 512

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from tests.worldmodel.conftest import CHANNELS, NUM_LATENTS
 from worldmodel.attention import hybrid_mask
 from worldmodel.documents import Packer
 from worldmodel.feedforward import FeedForwardKind, Modalities
 from worldmodel.flow import FlowConfig
 from worldmodel.objective import ObjectiveConfig, losses
 from worldmodel.transfusion import ActionInput, PackedAttend, TokenInputs, TransfusionConfig
-
-from .conftest import CHANNELS, NUM_LATENTS
 
 
 @pytest.fixture
@@ -58,7 +57,7 @@ def test_an_untrained_model_predicts_the_mean_latent(tokenizer, batch, generator
     from worldmodel.transfusion import Transfusion
 
     model = Transfusion(
-        TransfusionConfig(width=48, num_blocks=1), vocab_size=tokenizer.vocab_size, latent_channels=CHANNELS
+        TransfusionConfig(width=64, num_blocks=1), vocab_size=tokenizer.vocab_size, latent_channels=CHANNELS
     ).initialise(generator=generator)
     assert (model.latents(hidden_of(model, batch)) == 0).all()
 
