@@ -13,7 +13,7 @@ from planners.evaluation import open_loop
 from planners.evaluation.closed_loop import ClosedLoopConfig, run_closed_loop
 from planners.evaluation.open_loop import OpenLoopConfig, run_open_loop
 from planners.evaluation.overview import draw_overview
-from planners.evaluation.progress import progress_bars
+from planners.evaluation.progress import progress_bars, resumable
 from planners.evaluation.records import hash_of
 from planners.evaluation.results import publish, run_of
 from planners.evaluation.shards import worker_session
@@ -42,7 +42,7 @@ def run_demo(config: DemoConfig, console: Console) -> None:
     """Evaluate both loops, print the tables, and write rows, summary, page and picture."""
     out, timing = Path(config.out), {}
     started = time.perf_counter()
-    with worker_session(config.workers), progress_bars(console) as add_bar:
+    with resumable(console), worker_session(config.workers), progress_bars(console) as add_bar:
         bars = [add_bar(title) for title in ("training prior", "open loop", "closed loop")]
         open_rows = run_open_loop(config.open_loop, on_prior=bars[0], on_progress=bars[1])
         timing["open_loop"] = time.perf_counter() - started

@@ -28,7 +28,7 @@ from planners.calibrate import CalibrationConfig, cached_model, checkpoint_hash,
 from planners.evaluation.answers import describe
 from planners.evaluation.drives import Drive, Sketch, drive_episode, tuples
 from planners.evaluation.open_loop import wall_lines
-from planners.evaluation.progress import progress_bars
+from planners.evaluation.progress import progress_bars, resumable
 from planners.evaluation.records import ClosedLoopRow, Provenance, hash_of
 from planners.evaluation.results import publish, run_of
 from planners.evaluation.shards import OnProgress, ShardStore, run_shards, worker_session
@@ -279,6 +279,7 @@ def run_closed_loop(
 ) -> list[ClosedLoopRow]:
     """Return the rows of an evaluation, computing what its folder lacks."""
     shards = Path(config.out) / "shards"
+    provenance = make_provenance(config)
     fitted = training_prior(
         config.prior,
         config.record,
@@ -297,7 +298,6 @@ def run_closed_loop(
             folder=shards,
             num_workers=config.workers,
         )
-    provenance = make_provenance(config)
     return run_shards(
         evaluate_shard,
         make_tasks(config, provenance, fitted, stop_cost=cost),
@@ -370,7 +370,7 @@ def main(node: DictConfig) -> None:
     config = configuration.to_object(node, ClosedLoopConfig)
     console = Console()
     started = time.perf_counter()
-    with worker_session(config.workers), progress_bars(console) as add_bar:
+    with resumable(console), worker_session(config.workers), progress_bars(console) as add_bar:
         rows = run_closed_loop(config, on_prior=add_bar("training prior"), on_progress=add_bar("closed loop"))
     timing = {"closed_loop": time.perf_counter() - started}
     run = run_of(make_provenance(config), configuration.to_dict(config), timing)

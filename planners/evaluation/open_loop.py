@@ -38,7 +38,7 @@ from planners.evaluation.answers import (
 )
 from planners.evaluation.evidence import imagined_frames, plan_evidence
 from planners.evaluation.problems import PlanningProblem, ProblemShape, cut_problems
-from planners.evaluation.progress import progress_bars
+from planners.evaluation.progress import progress_bars, resumable
 from planners.evaluation.records import OpenLoopRow, Provenance, hash_of
 from planners.evaluation.results import publish, run_of
 from planners.evaluation.shards import OnProgress, ShardStore, run_shards, worker_session
@@ -246,6 +246,7 @@ def run_open_loop(
 ) -> list[OpenLoopRow]:
     """Return the rows of an evaluation, computing what its folder lacks."""
     shards = Path(config.out) / "shards"
+    provenance = make_provenance(config)
     fitted = training_prior(
         config.prior,
         config.record,
@@ -254,7 +255,6 @@ def run_open_loop(
         num_workers=config.workers,
         on_progress=on_prior,
     )
-    provenance = make_provenance(config)
     return run_shards(
         evaluate_shard,
         make_tasks(config, provenance, fitted),
@@ -334,7 +334,7 @@ def main(node: DictConfig) -> None:
     config = configuration.to_object(node, OpenLoopConfig)
     console = Console()
     started = time.perf_counter()
-    with worker_session(config.workers), progress_bars(console) as add_bar:
+    with resumable(console), worker_session(config.workers), progress_bars(console) as add_bar:
         rows = run_open_loop(config, on_prior=add_bar("training prior"), on_progress=add_bar("open loop"))
     run = run_of(
         make_provenance(config), configuration.to_dict(config), {"open_loop": time.perf_counter() - started}

@@ -32,6 +32,16 @@ def progress_bars(console: Console) -> Iterator[Callable[[str], OnProgress]]:
         yield add
 
 
+@contextlib.contextmanager
+def resumable(console: Console) -> Iterator[None]:
+    """Turn Ctrl-C into one sentence and exit status 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("\nStopped. What is finished is kept: the same command goes on from here.")
+        raise SystemExit(130) from None
+
+
 def print_summary(console: Console, summary: Summary) -> None:
     """Print the tables: means, and 95% intervals in brackets."""
     for split, result in summary.open_loop.items():

@@ -44,9 +44,16 @@ class ShardStore:
     def write(self, name: str, rows: Sequence[object], row_type: type) -> None:
         """Write a shard so that its file is whole or absent, also on a full disk."""
         path = self.path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
         table = to_table(rows, row_type).replace_schema_metadata({CONFIG_HASH: self.config_hash.encode()})
-        write_atomically(table, path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(table, path)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"could not write {path} ({error.strerror}); finished shards are kept: make room and run the "
+                "same command again",
+            ) from error
 
     def read(self, name: str, row_type: type[Row]) -> list[Row] | None:
         """Return a finished shard's rows; None if it is absent, damaged or of another configuration."""
