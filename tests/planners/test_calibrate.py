@@ -1,0 +1,64 @@
+"""Calibration: a view at the goal costs nothing and is no way off; the cost found parts near from far."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from envs.level_recorder import RecordConfig
+from planners import calibrate
+from planners.calibrate import CalibrationConfig, ViewTask, compare_views, stop_cost
+from planners.costs import Distance
+
+CONFIG = CalibrationConfig(
+    levels=["map01"], trajectories_per_level=2, trajectory_frames=18, goals_per_trajectory=3
+)
+
+
+class Pooled:
+    """Encodes a frame as 16 mean colours."""
+
+    def encode(self, frames: Tensor) -> Tensor:
+        pooled = F.adaptive_avg_pool2d(frames.permute(0, 3, 1, 2).float() / 255, 4)
+        return pooled.flatten(2).transpose(1, 2)  # batch token channel
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> Pooled:
+    pooled = Pooled()
+    monkeypatch.setattr(calibrate, "cached_model", lambda name: pooled)
+    monkeypatch.setattr(calibrate, "checkpoint_hash", lambda name: "hash")
+    return pooled
+
+
+def test_the_goal_itself_is_near_and_costs_nothing(model: Pooled) -> None:
+    task = ViewTask(
+        level="map01",
+        checkpoint="pooled",
+        distance=Distance.squared,
+        calibration=replace(CONFIG, trajectories_per_level=1),
+        record=RecordConfig(),
+    )
+    rows = compare_views(task)
+    assert len(rows) == 3
+    for row in rows:
+        assert len(row.costs) == len(row.distances_m) == 18
+        assert row.costs[row.goal_frame] == 0.0
+        assert row.distances_m[row.goal_frame] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_the_cost_parts_near_from_far(model: Pooled, tmp_path: Path) -> None:
+    found = stop_cost(
+        CONFIG,
+        RecordConfig(),
+        checkpoint="pooled",
+        distance=Distance.squared,
+        folder=tmp_path,
+        num_workers=0,
+    )
+    assert found > 0 and np.isfinite(found)
+    assert torch.get_num_threads() >= 1
