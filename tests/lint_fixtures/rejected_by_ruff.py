@@ -10,7 +10,7 @@ def default(values: List[int] = []) -> bool:
 
 def many(a: int, b: int, c: int, d: int, e: int, f: int, g: int, h: int) -> str:
     """Take too many arguments."""
-    return "this line is long" + str(a) + str(b) + str(c) + str(d) + str(e) + str(f) + str(g) + str(h) + "."
+    return "this line is much longer than it may be" + str(a) + str(b) + str(c) + str(d) + str(e) + str(f) + str(g) + str(h) + "."
 
 
 def branches(n: int) -> int:

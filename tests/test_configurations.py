@@ -1,0 +1,120 @@
+"""Every YAML of the packages composes onto its schema, and a misspelled key stops the run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException
+from omegaconf import DictConfig
+
+import envs.camera
+import envs.collect
+import envs.prove
+import planners.calibrate
+import planners.demo
+import planners.evaluation.closed_loop
+import planners.evaluation.open_loop
+import planners.prior
+import worldmodel.pretrain
+import worldmodel.representation.probe
+import worldmodel.representation.train
+from data_tools.config import to_dict, to_object
+from data_tools.mixture import PAPER_MIXTURE, MixtureConfig
+from tests.architecture import PACKAGES, ROOT
+from worldmodel.pretrain_config import PretrainConfig
+
+PRETRAIN = ("data=d", "text=t", "representation=r", "out=o")
+
+COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
+    "envs/conf/camera.yaml": (envs.camera, envs.camera.CameraConfig, ()),
+    "envs/conf/collect.yaml": (envs.collect, envs.collect.CollectConfig, ("out=o", "seed=1")),
+    "envs/conf/prove.yaml": (envs.prove, envs.prove.ProveConfig, ()),
+    "planners/conf/calibrate.yaml": (
+        planners.calibrate,
+        planners.calibrate.CalibrateCommand,
+        ("checkpoint=c",),
+    ),
+    "planners/conf/closed_loop.yaml": (
+        planners.evaluation.closed_loop,
+        planners.evaluation.closed_loop.ClosedLoopConfig,
+        ("out=o",),
+    ),
+    "planners/conf/demo.yaml": (planners.demo, planners.demo.DemoConfig, ()),
+    "planners/conf/open_loop.yaml": (
+        planners.evaluation.open_loop,
+        planners.evaluation.open_loop.OpenLoopConfig,
+        ("out=o",),
+    ),
+    "planners/conf/prior.yaml": (planners.prior, planners.prior.PriorCommand, ()),
+    "worldmodel/conf/pretrain.yaml": (worldmodel.pretrain, PretrainConfig, PRETRAIN),
+    "worldmodel/conf/probe.yaml": (
+        worldmodel.representation.probe,
+        worldmodel.representation.probe.ProbeConfig,
+        ("train=[t]", "held_out=[h]", "out=o"),
+    ),
+    "worldmodel/conf/representation.yaml": (
+        worldmodel.representation.train,
+        worldmodel.representation.train.RepresentationConfig,
+        ("data=[d]", "out=o"),
+    ),
+}
+"""Each named run with its command, its schema and what a user must say."""
+
+GROUPS = {"worldmodel/conf/mixture/nano.yaml", "worldmodel/conf/mixture/paper.yaml"}
+"""Parts of a run that are chosen by `group=name`."""
+
+
+def composed(yaml: str, overrides: Sequence[str]) -> DictConfig:
+    """Compose a named run as its command does."""
+    path = ROOT / yaml
+    with initialize_config_dir(str(path.parent), version_base=None):
+        return compose(path.stem, overrides=list(overrides))
+
+
+def pretrain(*overrides: str) -> PretrainConfig:
+    return to_object(composed("worldmodel/conf/pretrain.yaml", (*PRETRAIN, *overrides)), PretrainConfig)
+
+
+def test_every_yaml_is_tested():
+    found = {path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.yaml")}
+    assert found == {Path(yaml) for yaml in COMMANDS} | {Path(yaml) for yaml in GROUPS}
+
+
+@pytest.mark.parametrize("yaml", COMMANDS)
+def test_yaml_composes_onto_its_schema(yaml: str):
+    _, config_type, overrides = COMMANDS[yaml]
+    config = to_object(composed(yaml, overrides), config_type)
+    assert to_dict(config)
+
+
+@pytest.mark.parametrize("yaml", COMMANDS)
+def test_misspelled_key_is_refused(yaml: str):
+    _, _, overrides = COMMANDS[yaml]
+    with pytest.raises(ConfigCompositionException, match="sede"):
+        composed(yaml, (*overrides, "sede=1"))
+
+
+def test_wrong_type_is_refused():
+    with pytest.raises(ConfigCompositionException, match="num_steps"):
+        pretrain("num_steps=many")
+
+
+def test_mixtures_of_pretraining():
+    assert pretrain().mixture == pretrain("mixture=nano").mixture == MixtureConfig()
+    assert pretrain("mixture=paper").mixture == PAPER_MIXTURE
+    assert pretrain("mixture=paper", "mixture.video=5").mixture.video == 5.0
+
+
+def test_unknown_mixture_names_those_that_exist():
+    with pytest.raises(ConfigCompositionException) as caught:
+        pretrain("mixture=papre")
+    assert "nano" in str(caught.value.__cause__ or caught.value)
+
+
+def test_settings_of_one_run_reach_both_evaluations_of_the_demo():
+    node = composed("planners/conf/demo.yaml", ("out=elsewhere", "workers=3"))
+    config = to_object(node, planners.demo.DemoConfig)
+    assert (config.open_loop.out, config.closed_loop.out) == ("elsewhere", "elsewhere")
+    assert config.open_loop.workers == config.closed_loop.workers == 3
