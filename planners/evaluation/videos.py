@@ -100,6 +100,6 @@ def _encode_mp4(pictures: Sequence[UInt8[np.ndarray, "height width 3"]], *, fram
             fps=frames_per_s,
             codec="libx264",
             pixelformat="yuv420p",
-            output_params=["-crf", "23", "-movflags", "+faststart", "-threads", "1"],
+            output_params=["-crf", "23", "-preset", "veryfast", "-movflags", "+faststart", "-threads", "1"],
         )
         return path.read_bytes()
