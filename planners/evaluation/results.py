@@ -48,6 +48,6 @@ def publish(
     write_report(summary, open_rows, closed_rows, out / "index.html")
     print_summary(console, summary)
     for row in {row.error: row for row in (*open_rows, *closed_rows) if row.error is not None}.values():
-        console.print(f"[bold]failed:[/bold] {row.level}: {row.error}", markup=True)
-    console.print(f"\nReport: {(out / 'index.html').resolve().as_uri()}", soft_wrap=True)
+        console.print(f"failed: {row.level}: {row.error}", markup=False)
+    console.print(f"\nReport: {(out / 'index.html').resolve().as_uri()}", soft_wrap=True, markup=False)
     return summary
