@@ -33,6 +33,7 @@ from planners.evaluation.records import ClosedLoopRow, Provenance, hash_of
 from planners.evaluation.results import publish, run_of
 from planners.evaluation.shards import OnProgress, ShardStore, run_shards, worker_session
 from planners.evaluation.summary import AgentName, Split
+from planners.evaluation.training_levels import check_levels
 from planners.prior import PriorConfig, TrainingPrior, training_prior
 from planners.protocols import Agent
 from planners.simple_agents import ExpertAgent, RandomAgent, StraightAheadAgent
@@ -278,6 +279,7 @@ def run_closed_loop(
     config: ClosedLoopConfig, *, on_prior: OnProgress | None = None, on_progress: OnProgress | None = None
 ) -> list[ClosedLoopRow]:
     """Return the rows of an evaluation, computing what its folder lacks."""
+    check_levels(config.checkpoint, seen=config.seen_levels, unseen=config.unseen_levels)
     shards = Path(config.out) / "shards"
     provenance = make_provenance(config)
     fitted = training_prior(

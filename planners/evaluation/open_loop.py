@@ -43,6 +43,7 @@ from planners.evaluation.records import OpenLoopRow, Provenance, hash_of
 from planners.evaluation.results import publish, run_of
 from planners.evaluation.shards import OnProgress, ShardStore, run_shards, worker_session
 from planners.evaluation.summary import Method, Split
+from planners.evaluation.training_levels import check_levels
 from planners.prior import PriorConfig, TrainingPrior, training_prior
 from worldmodel.representation.rae import RaeRepresentation
 
@@ -245,6 +246,7 @@ def run_open_loop(
     config: OpenLoopConfig, *, on_prior: OnProgress | None = None, on_progress: OnProgress | None = None
 ) -> list[OpenLoopRow]:
     """Return the rows of an evaluation, computing what its folder lacks."""
+    check_levels(config.checkpoint, seen=config.seen_levels, unseen=config.unseen_levels)
     shards = Path(config.out) / "shards"
     provenance = make_provenance(config)
     fitted = training_prior(

@@ -1,0 +1,23 @@
+"""Training levels: that what is called seen was trained on, and what is called unseen was not."""
+
+from collections.abc import Sequence
+
+from worldmodel.model_folder import resolve
+from worldmodel.training_record import read_record
+
+
+def check_levels(checkpoint: str | None, *, seen: Sequence[str], unseen: Sequence[str]) -> None:
+    """Compare an evaluation's levels with the training record of its checkpoint; ValueError if they disagree."""
+    if checkpoint is None:
+        return
+    places = set(read_record(resolve(checkpoint)).places)
+    if trained := sorted(places & set(unseen)):
+        raise ValueError(
+            f"unseen_levels names {', '.join(trained)}, which {checkpoint} was trained on; its training levels "
+            f"are {', '.join(sorted(places))}"
+        )
+    if untrained := sorted(set(seen) - places):
+        raise ValueError(
+            f"seen_levels names {', '.join(untrained)}, which {checkpoint} was not trained on; its training "
+            f"levels are {', '.join(sorted(places))}: set seen_levels to some of them"
+        )
