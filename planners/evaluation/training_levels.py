@@ -7,14 +7,14 @@ from worldmodel.training_record import read_record
 
 
 def check_levels(checkpoint: str | None, *, seen: Sequence[str], unseen: Sequence[str]) -> None:
-    """Compare an evaluation's levels with the training record of its checkpoint; ValueError if they disagree."""
+    """Compare levels with the training record of a checkpoint; ValueError if they disagree."""
     if checkpoint is None:
         return
     places = set(read_record(resolve(checkpoint)).places)
     if trained := sorted(places & set(unseen)):
         raise ValueError(
-            f"unseen_levels names {', '.join(trained)}, which {checkpoint} was trained on; its training levels "
-            f"are {', '.join(sorted(places))}"
+            f"unseen_levels names {', '.join(trained)}, which {checkpoint} was trained on; its training "
+            f"levels are {', '.join(sorted(places))}"
         )
     if untrained := sorted(set(seen) - places):
         raise ValueError(
