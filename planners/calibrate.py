@@ -87,8 +87,7 @@ class ViewTask:
 def cached_model(checkpoint: str) -> WorldModel:
     """Load a world model once a process.
 
-    It computes in bfloat16, half the time of float32 where the processor has it; costs change by less than what the
-    sampler's noise changes them.
+    It computes in bfloat16, in about half the time of float32 where the processor has it.
     """
     return load_model(checkpoint, dtype=torch.bfloat16)
 
