@@ -16,12 +16,15 @@ demo: .venv/installed
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pydoclint data_tools worldmodel envs planners
+	$(BIN)/pydoclint --quiet data_tools worldmodel envs planners
 	$(BIN)/pyright
 
+# Two workers of one thread each, or they fight for the cores; a file stays on one worker, so that what its tests
+# share (a simulator, Ray) is started once.
+test: export OMP_NUM_THREADS = 1
 test: lint
-	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu and not compiled"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu and not compiled"
 	JAXTYPING_DISABLE=1 $(BIN)/python -m pytest -m "compiled and not gpu"
 
 clean:
-	rm -rf .venv build dist *.egg-info outputs
+	rm -rf .venv build dist *.egg-info outputs .pytest_cache .ruff_cache .hypothesis

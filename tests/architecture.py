@@ -1,6 +1,7 @@
 """Architecture: the rules of the house that no linter knows, as functions from a module to complaints."""
 
 import ast
+import functools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class Module:
     tree: ast.Module
 
     @classmethod
+    @functools.cache
     def read(cls, path: Path) -> "Module":
         """Parse a file of the repository."""
         return cls.parse(path.relative_to(ROOT), path.read_text(encoding="utf-8"))
@@ -71,6 +73,8 @@ class Module:
                     names += [alias.name for alias in node.names]
                 case ast.ImportFrom(module=str(module)):
                     names += [module, *(f"{module}.{alias.name}" for alias in node.names)]
+                case _:
+                    pass
         return names
 
     @property
@@ -252,6 +256,8 @@ def _blocks(statement: ast.stmt) -> Iterator[list[ast.stmt]]:
             yield from (body, orelse, final, *(handler.body for handler in handlers))
         case ast.Match(cases=cases):
             yield from (case.body for case in cases)
+        case _:
+            pass
 
 
 def _may_stand_in_init(node: ast.stmt, module: Module) -> bool:

@@ -1,8 +1,8 @@
 """The planning rows of a checkpoint, as JSON.
 
-`python -m tests.benchmarks.bench_planning CHECKPOINT OUT [problems]`: 200 open-loop problems and 100 closed-loop
-episodes a split unless told otherwise; stopped, it goes on from the rows in OUT. Prints gap closed with its
-paired 95% interval, the ATE of every method, and the success of every agent.
+`python -m tests.benchmarks.bench_planning CHECKPOINT OUT [problems]`: 200 open-loop problems and 100
+closed-loop episodes a split unless told otherwise; stopped, it goes on from the rows in OUT. Prints gap
+closed with its paired 95% interval, the ATE of every method, and the success of every agent.
 """
 
 import json
