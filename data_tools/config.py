@@ -24,7 +24,7 @@ def store(name: str, config_type: type) -> None:
 
 
 def to_object(node: DictConfig, config_type: type[Config]) -> Config:
-    """Turn a node composed on the schema of `config_type` into that frozen dataclass; TypeError for others."""
+    """Turn a node composed on the schema of `config_type` into that dataclass; TypeError for others."""
     built = OmegaConf.to_object(node)
     if not isinstance(built, config_type):
         raise TypeError(

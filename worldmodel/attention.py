@@ -36,8 +36,8 @@ def rotary_angles(
     """Return each channel pair's rotation [rad]: half turn with time, a quarter each with row and column.
 
     In time the frequencies fall from 1 to 1 / base, as in RoPE (arXiv 2104.09864). In space they fall from
-    pi to pi / 32: a grid has a few rows, and frequencies of text would hardly tell neighbours apart. Text lies
-    at row 0 and column 0.
+    pi to pi / 32: a grid has a few rows, and frequencies of text would hardly tell neighbours apart. Text
+    lies at row 0 and column 0.
     """
     half = head_dim // 2
     quarter = half // 4
