@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from data_tools.command_text import describe_motion
 from jaxtyping import Float64
 
+from data_tools.command_text import describe_motion
 from data_tools.trajectory import FrameText, TextKind, displacement_between
 from envs.free_space import FreeSpace
 from envs.nouns import NOUNS, is_plural
