@@ -1,7 +1,7 @@
 import numpy as np
 
 from envs.levels import game_file
-from envs.static_game import make_static, write_static_game
+from envs.static_game import MIN_LIGHT, make_static, write_static_game
 from envs.wad import LINE, SECTOR, SIDE, Lump, read_levels
 
 
@@ -16,6 +16,7 @@ def _level(*, special: int, tag: int = 0) -> tuple[Lump, ...]:
     sectors["ceiling"] = [128, 0, 96]
     sectors["special"] = 7
     sectors["tag"] = [0, 5, 0]
+    sectors["light"] = [96, 208, 255]
     data = {"LINEDEFS": lines, "SIDEDEFS": sides, "SECTORS": sectors}
     return tuple(Lump(name, array.tobytes()) for name, array in data.items())
 
@@ -40,6 +41,11 @@ def test_no_line_and_no_sector_does_anything():
     level = make_static(_level(special=52))
     assert not np.frombuffer(level[0].data, LINE)["special"].any()
     assert not np.frombuffer(level[2].data, SECTOR)["special"].any()
+
+
+def test_dark_sectors_are_lit_and_bright_ones_stay():
+    lit = np.frombuffer(make_static(_level(special=1))[2].data, SECTOR)["light"]
+    assert lit.tolist() == [MIN_LIGHT, 208, 255]
 
 
 def test_the_written_patch_holds_every_level_with_the_walls_of_the_game(tmp_path):
