@@ -67,6 +67,19 @@ class PackedBatch:
     text_weight: Float[Tensor, " target"]
     text_kind: Int[Tensor, " target"]
 
+    def rows(self, chosen: slice) -> "PackedBatch":
+        """Return some of the rows, with the text that is predicted in them."""
+        num_rows, num_tokens = self.ids.shape
+        indices = torch.arange(num_rows)[chosen]
+        new_row = torch.full((num_rows,), -1).index_put((indices,), torch.arange(len(indices)))
+        row, token = new_row[self.text_from // num_tokens], self.text_from % num_tokens
+        kept = row >= 0
+        fields = {
+            name: value[kept] if name.startswith("text_") else value[chosen]
+            for name, value in vars(self).items()
+        }
+        return PackedBatch(**(fields | {"text_from": (row * num_tokens + token)[kept]}))
+
 
 @dataclass(frozen=True)
 class NoiseLevels:

@@ -46,8 +46,14 @@ def losses(
     config: ObjectiveConfig,
     *,
     dtype: torch.dtype,
+    whole: PackedBatch | None = None,
 ) -> Losses:
-    """Return the loss of a batch under given noise, computed in `dtype` with errors in float32."""
+    """Return the loss of a batch under given noise, computed in `dtype` with errors in float32.
+
+    If the batch is some rows of `whole`, sums are divided by the counts of that: what such parts give adds up
+    to the loss of the whole (of the load-balance loss a part gives its share of rows).
+    """
+    whole = batch if whole is None else whole
     noised = torch.where(
         batch.is_image[..., None], interpolate(noise, batch.latents, batch.times), torch.zeros_like(noise)
     )
@@ -66,11 +72,12 @@ def losses(
     token_nats = F.cross_entropy(
         model.text_logits(hidden.flatten(0, 1)[batch.text_from]), batch.text_target, reduction="none"
     )
-    language = (token_nats * batch.text_weight).sum() / batch.text_weight.sum().clamp_min(1.0)
+    language = (token_nats * batch.text_weight).sum() / whole.text_weight.sum().clamp_min(1.0)
     target = batch.is_flow_target
     flow_errors = flow_error(
         model.latents(hidden[target]), noised[target], batch.latents[target], batch.times[target], config.flow
     )
-    flow = flow_errors.sum() / max(1, flow_errors.numel())
+    flow = flow_errors.sum() / whole.is_flow_target.sum().clamp_min(1)
+    balance = balance * (len(batch.ids) / len(whole.ids))
     total = config.language_weight * language + config.flow_weight * flow + balance
     return Losses(total, language, flow, balance, token_nats, flow_errors)

@@ -1,13 +1,14 @@
 """Pretraining: `python -m worldmodel.pretrain data=FOLDER text=FOLDER representation=FOLDER out=FOLDER`.
 
 Killed at any moment it goes on from its last checkpoint; on a CPU the resumed run equals an unbroken one bit
-for bit. `out` then holds `model/` (what `load_model` loads: the moving average of the weights), `steps/`
+for bit. Under `torchrun` several processes share the work (ranks.py). `out` then holds `model/` (what `load_model` loads: the moving average of the weights), `steps/`
 (training states), `log.jsonl` and `config.json`.
 """
 
 import json
 import math
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import hydra
@@ -23,6 +24,7 @@ from worldmodel.corpus import Corpus, load_corpora, make_batches, make_tokenizer
 from worldmodel.heldout import heldout_losses
 from worldmodel.model_folder import save_model
 from worldmodel.pretrain_config import PretrainConfig
+from worldmodel.ranks import Ranks, joined
 from worldmodel.representation.rae import RaeRepresentation
 from worldmodel.tokenizer import TextTokenizer
 from worldmodel.trainer import Trainer, make_trainer, train_step
@@ -31,21 +33,29 @@ from worldmodel.training_record import make_record
 LOG = "log.jsonl"
 
 
-def run(config: PretrainConfig) -> None:
+def run(config: PretrainConfig, ranks: Ranks) -> None:
     """Load what the configuration names and train, or go on training, until `num_steps`."""
     torch.set_num_threads(config.num_threads)
     representation = RaeRepresentation.load(Path(config.representation))
-    training, heldout = load_corpora(config, representation)
-    train(config, representation, training=training, heldout=heldout)
+    with ranks.first_goes_ahead():
+        training, heldout = load_corpora(config, representation)
+    train(config, representation, training=training, heldout=heldout, ranks=ranks)
 
 
 def train(
-    config: PretrainConfig, representation: RaeRepresentation, *, training: Corpus, heldout: Corpus
+    config: PretrainConfig,
+    representation: RaeRepresentation,
+    *,
+    training: Corpus,
+    heldout: Corpus,
+    ranks: Ranks | None = None,
 ) -> None:
     """Train until `num_steps`, from the last checkpoint if there is one; leave the model in `out/model`."""
+    ranks = ranks or Ranks()
     out = Path(config.out)
     steps = out / "steps"
-    tokenizer = _tokenizer_of_run(out, config, training)
+    with ranks.first_goes_ahead():
+        tokenizer = _tokenizer_of_run(out, config, training)
     streams = {
         role: make_batches(config, corpus, tokenizer, latents_per_frame=representation.num_tokens, role=role)
         for role, corpus in (("training", training), ("heldout", heldout))
@@ -60,7 +70,8 @@ def train(
     newest = latest_step(steps)
     if newest is not None:
         trainer.restore(newest)
-    _write_config(out, config)
+    if ranks.is_first:
+        _write_config(out, config)
 
     def write() -> None:
         trainer.save(steps, keep=config.keep_checkpoints)
@@ -76,10 +87,12 @@ def train(
             out / "model", trainer.average, tokenizer, representation, prediction=prediction, record=record
         )
 
-    with _progress() as progress:
+    with _progress(shown=ranks.is_first) as progress:
         task = progress.add_task("pretraining", total=config.num_steps, completed=trainer.step, note="")
         while trainer.step < config.num_steps:
-            record = _timed_step(trainer, config)
+            record = _timed_step(trainer, config, ranks)
+            if not ranks.is_first:
+                continue
             is_last = trainer.step == config.num_steps
             if trainer.step % config.evaluate_every == 0 or is_last:
                 record["heldout"] = heldout_losses(
@@ -96,23 +109,20 @@ def train(
             progress.update(task, completed=trainer.step, note=note)
 
 
-def _timed_step(trainer: Trainer, config: PretrainConfig) -> dict[str, object]:
+def _timed_step(trainer: Trainer, config: PretrainConfig, ranks: Ranks) -> dict[str, object]:
     """Make a step and return what the log says of it; a loss that is not finite ends the run."""
     started = time.perf_counter()
     batch = next(trainer.batches)
-    found, norm = train_step(trainer, batch, config)
-    if not math.isfinite(found.total.item()):
+    done = train_step(trainer, batch, config, ranks=ranks)
+    if not math.isfinite(done.total):
         raise FloatingPointError(
-            f"the loss is {found.total.item()} at step {trainer.step}; lower optimisation.learning_rate and "
+            f"the loss is {done.total} at step {trainer.step}; lower optimisation.learning_rate and "
             "run the command again: it goes on from the last checkpoint"
         )
     seconds = time.perf_counter() - started
     return {
         "step": trainer.step,
-        "total": found.total.item(),
-        "language": found.language.item(),
-        "flow": found.flow.item(),
-        "gradient_norm": norm.item(),
+        **asdict(done),
         "seconds": seconds,
         "tokens_per_s": batch.ids.numel() / seconds,
     }
@@ -143,13 +153,14 @@ def _log(out: Path, record: dict[str, object]) -> None:
         log.write(json.dumps(record) + "\n")
 
 
-def _progress() -> Progress:
+def _progress(*, shown: bool) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
+        disable=not shown,
     )
 
 
@@ -159,7 +170,8 @@ store("pretrain_schema", PretrainConfig)
 @hydra.main(config_path="conf", config_name="pretrain", version_base=None)
 def main(node: DictConfig) -> None:
     """Run the configured pretraining."""
-    run(to_object(node, PretrainConfig))
+    with joined() as ranks:
+        run(to_object(node, PretrainConfig), ranks)
 
 
 if __name__ == "__main__":

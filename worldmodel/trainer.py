@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from data_tools.randomness import generator_for
 from worldmodel.batches import Batches
 from worldmodel.checkpoint import read_json, read_tensors, remove_old_steps, step_folder, write_folder
 from worldmodel.documents import PackedBatch
-from worldmodel.objective import Losses, losses
+from worldmodel.objective import losses
 from worldmodel.optimisation import Optimisers, learning_rate, update_average
 from worldmodel.pretrain_config import PretrainConfig
+from worldmodel.ranks import Ranks
 from worldmodel.transfusion import Transfusion
 
 
@@ -67,12 +67,34 @@ def make_trainer(
     return Trainer(model, average, optimisers, batches, generator_for(config.seed, "noise"))
 
 
-def train_step(trainer: Trainer, batch: PackedBatch, config: PretrainConfig) -> tuple[Losses, Tensor]:
-    """Make one optimiser step; return the losses and the gradient's norm before clipping."""
+@dataclass(frozen=True)
+class StepReport:
+    """Losses of one step over the whole batch, and the gradient's norm before clipping."""
+
+    total: float
+    language: float
+    flow: float
+    gradient_norm: float
+
+
+def train_step(
+    trainer: Trainer, batch: PackedBatch, config: PretrainConfig, *, ranks: Ranks | None = None
+) -> StepReport:
+    """Make one optimiser step on a batch, of which this rank computes its rows."""
+    ranks = ranks or Ranks()
     optimisation = config.optimisation
     noise = torch.randn(batch.latents.shape, generator=trainer.noise)
-    found = losses(trainer.model, batch, noise, config.objective, dtype=config.precision.dtype)
+    rows = ranks.share(len(noise))
+    found = losses(
+        trainer.model,
+        batch.rows(rows) if ranks.count > 1 else batch,
+        noise[rows],
+        config.objective,
+        dtype=config.precision.dtype,
+        whole=batch,
+    )
     found.total.backward()
+    ranks.add_gradients(trainer.model.parameters())
     norm = torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), optimisation.clip_norm)
     trainer.optimisers.step(rate=learning_rate(trainer.step, config.num_steps, optimisation))
     trainer.step += 1
@@ -82,4 +104,5 @@ def train_step(trainer: Trainer, batch: PackedBatch, config: PretrainConfig) -> 
         step=trainer.step,
         decay=optimisation.ema_decay,
     )
-    return found, norm
+    total, language, flow = ranks.add(torch.stack((found.total, found.language, found.flow))).tolist()
+    return StepReport(total, language, flow, norm.item())

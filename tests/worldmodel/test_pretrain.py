@@ -79,6 +79,26 @@ def test_a_killed_run_goes_on_and_equals_an_unbroken_one(unbroken, tmp_path):
     assert_equal_ends(tmp_path, unbroken)
 
 
+def test_two_ranks_train_as_one_does(unbroken, tmp_path):
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+            *("-m", "tests.worldmodel.tiny_run", str(tmp_path)),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    found, expected = log_of(tmp_path), log_of(unbroken)
+    for name in ("step", "total", "language", "flow", "gradient_norm"):
+        ours, theirs = ([record[name] for record in log] for log in (found, expected))
+        assert ours == pytest.approx(theirs, rel=1e-3), name
+    # One process wrote, and another number of ranks can go on from there.
+    newest, other = latest_step(tmp_path / "steps"), latest_step(unbroken / "steps")
+    assert newest is not None and other is not None
+    assert (newest / "state.json").read_text() == (other / "state.json").read_text()
+
+
 def test_the_model_that_is_left_loads_and_rolls_out(unbroken):
     world_model = load_model(unbroken / "model")
     context = world_model.encode_context(torch.zeros(1, 2, 20, 24, 3, dtype=torch.uint8))

@@ -13,6 +13,7 @@ from worldmodel.corpus import Corpus
 from worldmodel.optimisation import OptimisationConfig
 from worldmodel.pretrain import train
 from worldmodel.pretrain_config import Precision, PretrainConfig
+from worldmodel.ranks import Ranks, joined
 from worldmodel.representation.cache import LatentCache, starts_of
 from worldmodel.representation.rae import RaeConfig, RaeRepresentation
 from worldmodel.transfusion import TransfusionConfig
@@ -65,12 +66,14 @@ def make_corpus(seed: int) -> Corpus:
     return Corpus(trajectories, TEXTS, LatentCache(latents, starts))
 
 
-def run(out: Path, **changes: object) -> None:
+def run(out: Path, *, ranks: Ranks | None = None, **changes: object) -> None:
     """Train, or go on training."""
     torch.set_num_threads(1)
     representation = RaeRepresentation.create(SHAPE, generator=torch.Generator().manual_seed(0))
-    train(make_config(out, **changes), representation, training=make_corpus(0), heldout=make_corpus(1))
+    config = make_config(out, **changes)
+    train(config, representation, training=make_corpus(0), heldout=make_corpus(1), ranks=ranks)
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]))
+    with joined() as ranks:
+        run(Path(sys.argv[1]), ranks=ranks)

@@ -1,0 +1,80 @@
+"""Ranks: the processes of one run, each with a share of every batch.
+
+`torchrun --nproc-per-node 2 -m worldmodel.pretrain ... num_threads=1`. All ranks draw the same batch and the
+same noise, each computes some of its rows, and gradients are added up: losses and checkpoints are those of
+one process up to rounding, and a run may go on with another number of ranks. Only the first rank writes.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """Which process of how many this is; by default the only one."""
+
+    rank: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.count:
+            raise ValueError(f"rank must be in [0, {self.count}), got {self.rank}")
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and shows progress."""
+        return self.rank == 0
+
+    def share(self, num_rows: int) -> slice:
+        """Return this rank's rows of a batch; ValueError if a rank would have none."""
+        if num_rows < self.count:
+            raise ValueError(
+                f"num_rows={num_rows} leaves some of {self.count} ranks without work; raise it or start fewer"
+            )
+        return slice(self.rank, num_rows, self.count)
+
+    def add_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Replace every gradient by its sum over ranks; one that is missing here counts as zero."""
+        if self.count == 1:
+            return
+        parameters = list(parameters)
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(flat)
+        for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = part.view_as(parameter)
+
+    def add(self, values: Tensor) -> Tensor:
+        """Return the sum of a tensor over ranks."""
+        summed = values.detach().clone()
+        if self.count > 1:
+            dist.all_reduce(summed)
+        return summed
+
+    @contextmanager
+    def first_goes_ahead(self) -> Iterator[None]:
+        """Run a block on the first rank, then on all others: what it leaves on disk is made once."""
+        if self.count > 1 and not self.is_first:
+            dist.barrier()
+        yield
+        if self.count > 1 and self.is_first:
+            dist.barrier()
+
+
+@contextmanager
+def joined() -> Iterator[Ranks]:
+    """Join the processes that `torchrun` started; without it there is one."""
+    if "WORLD_SIZE" not in os.environ:
+        yield Ranks()
+        return
+    dist.init_process_group("gloo")
+    try:
+        yield Ranks(rank=dist.get_rank(), count=dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
