@@ -15,6 +15,10 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+QUERY_CHUNK = 128
+"""Queries that are multiplied with keys at once on a CPU. Those of the first chunks do not meet the keys
+behind them: at rows of 512 tokens attention takes 0.7 of the time that all pairs take, at 384 tokens too."""
+
 
 def hybrid_mask(
     reach: Int[Tensor, "row token"], frame: Int[Tensor, "row token"]
@@ -66,8 +70,13 @@ def packed_attention(
     key: Float[Tensor, "row token kv_head head_dim"],
     value: Float[Tensor, "row token kv_head head_dim"],
     mask: Bool[Tensor, "row token token"],
+    *,
+    lookahead: int | None = None,
 ) -> Float[Tensor, "row token head head_dim"]:
     """Attend inside packed rows; query heads share key heads in groups.
+
+    `lookahead` promises that no token sees one that is more than so many places behind it; None promises
+    nothing.
 
     On CUDA this is `scaled_dot_product_attention`. On a CPU two plain matrix products are 1.9 times as fast
     in bfloat16 (448 tokens, 3 heads of 64, forward and backward, two EPYC cores), so there they are written
@@ -79,10 +88,16 @@ def packed_attention(
     q = rearrange(query, "row token (kv group) dim -> row kv group token dim", group=groups)
     k = rearrange(key, "row token kv dim -> row kv 1 dim token")
     v = rearrange(value, "row token kv dim -> row kv 1 token dim")
-    scores = (q * query.shape[-1] ** -0.5) @ k
-    bias = torch.zeros_like(mask, dtype=scores.dtype).masked_fill(~mask, float("-inf"))
-    weights = (scores + bias[:, None, None]).softmax(dim=-1)
-    return rearrange(weights @ v, "row kv group token dim -> row token (kv group) dim")
+    q = q * query.shape[-1] ** -0.5
+    bias = torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, float("-inf"))[:, None, None]
+    num_tokens = mask.shape[-1]
+    parts = []
+    for start in range(0, num_tokens, QUERY_CHUNK):
+        end = min(start + QUERY_CHUNK, num_tokens)
+        seen = num_tokens if lookahead is None else min(end + lookahead, num_tokens)
+        scores = q[..., start:end, :] @ k[..., :seen] + bias[..., start:end, :seen]
+        parts.append(scores.softmax(dim=-1) @ v[..., :seen, :])
+    return rearrange(torch.cat(parts, dim=3), "row kv group token dim -> row token (kv group) dim")
 
 
 def _fused_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:

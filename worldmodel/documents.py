@@ -66,6 +66,7 @@ class PackedBatch:
     text_target: Int[Tensor, " target"]
     text_weight: Float[Tensor, " target"]
     text_kind: Int[Tensor, " target"]
+    latents_per_frame: int
 
     def rows(self, chosen: slice) -> "PackedBatch":
         """Return some of the rows, with the text that is predicted in them."""
@@ -77,8 +78,10 @@ class PackedBatch:
         fields = {
             name: value[kept] if name.startswith("text_") else value[chosen]
             for name, value in vars(self).items()
+            if isinstance(value, Tensor)
         }
-        return PackedBatch(**(fields | {"text_from": (row * num_tokens + token)[kept]}))
+        fields["text_from"] = (row * num_tokens + token)[kept]
+        return PackedBatch(**fields, latents_per_frame=self.latents_per_frame)
 
 
 @dataclass(frozen=True)
@@ -348,7 +351,7 @@ class Packer:
         latents[torch.from_numpy(stacked["is_image"])] = looked_up.flatten(
             0, 1
         )  # frame token -> image tokens
-        return _to_batch(stacked, latents)
+        return _to_batch(stacked, latents, latents_per_frame=self.latents_per_frame)
 
     def _row(self, documents: Sequence[tuple[_Flat, Document, bool]]) -> dict[str, np.ndarray]:
         """Lay documents one after another, shift what counts tokens or frames, and pad."""
@@ -375,7 +378,9 @@ class Packer:
         return {name: np.concatenate(columns) for name, columns in parts.items()}
 
 
-def _to_batch(columns: dict[str, np.ndarray], latents: Float[Tensor, "row token channel"]) -> PackedBatch:
+def _to_batch(
+    columns: dict[str, np.ndarray], latents: Float[Tensor, "row token channel"], *, latents_per_frame: int
+) -> PackedBatch:
     previous, weight = columns.pop("previous"), columns.pop("weight")
     is_target = (weight > 0) & (previous >= 0)
     row, token = np.nonzero(is_target)
@@ -387,4 +392,5 @@ def _to_batch(columns: dict[str, np.ndarray], latents: Float[Tensor, "row token 
         text_target=tensors["ids"][row, token],
         text_weight=torch.from_numpy(weight[row, token]),
         text_kind=tensors["kind"][row, token],
+        latents_per_frame=latents_per_frame,
     )

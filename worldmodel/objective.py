@@ -67,7 +67,7 @@ def losses(
         times=batch.times,
         positions=batch.positions,
     )
-    attend = PackedAttend(hybrid_mask(batch.reach, batch.frame))
+    attend = PackedAttend(hybrid_mask(batch.reach, batch.frame), lookahead=batch.latents_per_frame - 1)
     hidden, balance = model(inputs, attend, Modalities.of(batch.is_image), dtype=dtype)
     token_nats = F.cross_entropy(
         model.text_logits(hidden.flatten(0, 1)[batch.text_from]), batch.text_target, reduction="none"

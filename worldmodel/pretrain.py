@@ -1,8 +1,9 @@
 """Pretraining: `python -m worldmodel.pretrain data=FOLDER text=FOLDER representation=FOLDER out=FOLDER`.
 
 Killed at any moment it goes on from its last checkpoint; on a CPU the resumed run equals an unbroken one bit
-for bit. Under `torchrun` several processes share the work (ranks.py). `out` then holds `model/` (what `load_model` loads: the moving average of the weights), `steps/`
-(training states), `log.jsonl` and `config.json`.
+for bit. Under `torchrun` several processes share the work (ranks.py). `out` then holds `model/` (what
+`load_model` loads: the moving average of the weights), `steps/` (training states), `log.jsonl` and
+`config.json`.
 """
 
 import json

@@ -95,10 +95,16 @@ class Attend(Protocol):
 
 
 class PackedAttend:
-    """Attention inside packed rows; keeps each layer's keys and values if asked to."""
+    """Attention inside packed rows; keeps each layer's keys and values if asked to.
 
-    def __init__(self, mask: Bool[Tensor, "row token token"], *, keep: bool = False) -> None:
+    `lookahead` is that of `packed_attention`.
+    """
+
+    def __init__(
+        self, mask: Bool[Tensor, "row token token"], *, lookahead: int | None = None, keep: bool = False
+    ) -> None:
         self.mask = mask
+        self.lookahead = lookahead
         self.kept: list[tuple[Tensor, Tensor]] = []
         self._keep = keep
 
@@ -106,7 +112,7 @@ class PackedAttend:
         """Attend under the mask."""
         if self._keep:
             self.kept.append((key, value))
-        return packed_attention(query, key, value, self.mask)
+        return packed_attention(query, key, value, self.mask, lookahead=self.lookahead)
 
 
 class BranchAttend:

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from worldmodel.attention import (
+    QUERY_CHUNK,
     LayerCache,
     branch_attention,
     hybrid_mask,
@@ -52,15 +53,32 @@ def test_rotation_keeps_length_and_scores_depend_on_distance(generator):
 
 
 @pytest.mark.parametrize("num_kv_heads", [1, 2, 6])
-def test_packed_attention_equals_torch(generator, num_kv_heads):
-    query = torch.randn(2, 7, 6, 8, generator=generator)
-    key, value = (torch.randn(2, 7, num_kv_heads, 8, generator=generator) for _ in range(2))
-    mask = torch.rand(2, 7, 7, generator=generator) < 0.5
-    mask |= torch.eye(7, dtype=torch.bool)
-    expected = F.scaled_dot_product_attention(
-        *(x.transpose(1, 2) for x in (query, key, value)), attn_mask=mask[:, None], enable_gqa=True
-    ).transpose(1, 2)
+@pytest.mark.parametrize("num_tokens", [7, QUERY_CHUNK + 9])
+def test_packed_attention_equals_torch(generator, num_kv_heads, num_tokens):
+    query = torch.randn(2, num_tokens, 6, 8, generator=generator)
+    key, value = (torch.randn(2, num_tokens, num_kv_heads, 8, generator=generator) for _ in range(2))
+    mask = torch.rand(2, num_tokens, num_tokens, generator=generator) < 0.5
+    mask |= torch.eye(num_tokens, dtype=torch.bool)
+    expected = _torch_attention(query, key, value, mask)
     torch.testing.assert_close(packed_attention(query, key, value, mask), expected)
+
+
+def test_packed_attention_with_a_lookahead_equals_torch(generator):
+    num_tokens, frame_size = 2 * QUERY_CHUNK + 40, 9
+    query = torch.randn(1, num_tokens, 2, 8, generator=generator)
+    key, value = (torch.randn(1, num_tokens, 1, 8, generator=generator) for _ in range(2))
+    # Frames from end to end: some lie on both sides of a chunk's border.
+    frame = torch.arange(num_tokens)[None] // frame_size
+    mask = hybrid_mask(torch.full((1, num_tokens), num_tokens), frame)
+    assert mask[0, QUERY_CHUNK - 1, QUERY_CHUNK]
+    found = packed_attention(query, key, value, mask, lookahead=frame_size - 1)
+    torch.testing.assert_close(found, _torch_attention(query, key, value, mask))
+
+
+def _torch_attention(query, key, value, mask):
+    heads_first = (x.transpose(1, 2) for x in (query, key, value))
+    attended = F.scaled_dot_product_attention(*heads_first, attn_mask=mask[:, None], enable_gqa=True)
+    return attended.transpose(1, 2)
 
 
 def test_branch_attention_equals_packed_attention_over_copies(generator):

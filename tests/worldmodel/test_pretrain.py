@@ -90,9 +90,12 @@ def test_two_ranks_train_as_one_does(unbroken, tmp_path):
         timeout=120,
     )
     found, expected = log_of(tmp_path), log_of(unbroken)
-    for name in ("step", "total", "language", "flow", "gradient_norm"):
+    assert [record["step"] for record in found] == [record["step"] for record in expected]
+    for name in ("total", "language", "flow", "gradient_norm"):
         ours, theirs = ([record[name] for record in log] for log in (found, expected))
-        assert ours == pytest.approx(theirs, rel=1e-3), name
+        assert ours[0] == pytest.approx(theirs[0], rel=1e-5), name
+        # Muon makes its updates orthogonal in bfloat16: rounding grows from step to step.
+        assert ours == pytest.approx(theirs, rel=5e-3), name
     # One process wrote, and another number of ranks can go on from there.
     newest, other = latest_step(tmp_path / "steps"), latest_step(unbroken / "steps")
     assert newest is not None and other is not None
