@@ -4,26 +4,42 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from data_tools.documents import Kind
 from data_tools.mixture import Mixture
 from worldmodel.documents import PackedBatch, Packer
+
+_MOST_SKIPPED = 100
+"""Texts without room that are left out of one batch before it is the configuration that must be wrong."""
 
 
 class Batches:
     """Fills a batch with the mixture's next documents until one does not fit; that one opens the next batch.
 
-    `state_dict` is plain JSON: the mixture's counters and the state of the stream that draws noise levels.
+    A piece of text with more tokens than a row holds (tables of numbers, say) is left out and counted; of
+    other kinds it is a ValueError, since their length is what the configuration makes it.
+    `state_dict` is plain JSON: counters, and the state of the stream that draws noise levels.
     """
 
     def __init__(self, mixture: Mixture, packer: Packer, *, rng: np.random.Generator) -> None:
         self._mixture, self._packer, self._rng = mixture, packer, rng
+        self.num_skipped = 0
 
     def __next__(self) -> PackedBatch:
         """Return the next batch."""
-        rows = self._packer.empty()
+        rows, num_tried = self._packer.empty(), 0
         while True:
             before = self._mixture.state_dict()
             document = next(self._mixture)
-            if not rows.place(document, self._packer.length(document)):
+            length = self._packer.length(document)
+            if document.kind is Kind.text and length > self._packer.tokens_per_row:
+                self.num_skipped, num_tried = self.num_skipped + 1, num_tried + 1
+                if num_tried > _MOST_SKIPPED:
+                    raise ValueError(
+                        f"{num_tried} pieces of text one after another have more than the "
+                        f"{self._packer.tokens_per_row} tokens of a row; lower documents.max_characters"
+                    )
+                continue
+            if not rows.place(document, length):
                 # Documents are functions of their number, so giving one back costs nothing but building it
                 # twice.
                 self._mixture.load_state_dict(before)
@@ -36,12 +52,17 @@ class Batches:
 
     def state_dict(self) -> dict[str, object]:
         """Return where the stream is."""
-        return {"mixture": self._mixture.state_dict(), "rng": self._rng.bit_generator.state}
+        return {
+            "mixture": self._mixture.state_dict(),
+            "rng": self._rng.bit_generator.state,
+            "num_skipped": self.num_skipped,
+        }
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Go on from where a stream of the same mixture was."""
-        mixture, rng = state["mixture"], state["rng"]
-        if not isinstance(mixture, Mapping) or not isinstance(rng, Mapping):
-            raise ValueError("the state of batches needs `mixture` and `rng`, both JSON objects")
+        mixture, rng, num_skipped = state["mixture"], state["rng"], state.get("num_skipped", 0)
+        if not (isinstance(mixture, Mapping) and isinstance(rng, Mapping) and isinstance(num_skipped, int)):
+            raise ValueError("the state of batches needs `mixture` and `rng`, both JSON objects, and a count")
+        self.num_skipped = num_skipped
         self._mixture.load_state_dict(mixture)
         self._rng.bit_generator.state = dict(rng)

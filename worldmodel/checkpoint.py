@@ -10,9 +10,9 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from worldmodel.tensor_file import write_tensors
 
 PREFIX = "step_"
 
@@ -34,9 +34,7 @@ def write_folder(
     temporary.mkdir(parents=True)
     try:
         for name, group in tensors.items():
-            save_file(
-                {key: value.contiguous() for key, value in group.items()}, temporary / f"{name}.safetensors"
-            )
+            write_tensors(temporary / f"{name}.safetensors", group)
         for name, text in texts.items():
             (temporary / name).write_text(text, encoding="utf-8")
         if write_rest is not None:
@@ -46,16 +44,6 @@ def write_folder(
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise OSError(f"could not write {folder}: {error}; the last whole checkpoint is untouched") from error
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file, or say in one error what is wrong with it."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no {path.name} in {path.parent}; is this folder a worldnav checkpoint?")
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is truncated or no safetensors file ({error}); fetch it again") from error
 
 
 def read_json(path: Path) -> dict[str, object]:

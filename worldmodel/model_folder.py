@@ -14,10 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from data_tools.config import schema, to_dict, to_object
-from worldmodel.checkpoint import read_json, read_tensors, write_folder
+from worldmodel.checkpoint import read_json, write_folder
 from worldmodel.flow import Prediction
 from worldmodel.predictor import WorldModel
 from worldmodel.representation.rae import RaeRepresentation
+from worldmodel.tensor_file import read_tensors
 from worldmodel.tokenizer import TextTokenizer
 from worldmodel.training_record import FILE_NAME, TrainingRecord, to_json
 from worldmodel.transfusion import Transfusion, TransfusionConfig

@@ -9,12 +9,13 @@ import torch
 
 from data_tools.randomness import generator_for
 from worldmodel.batches import Batches
-from worldmodel.checkpoint import read_json, read_tensors, remove_old_steps, step_folder, write_folder
+from worldmodel.checkpoint import read_json, remove_old_steps, step_folder, write_folder
 from worldmodel.documents import PackedBatch
 from worldmodel.objective import losses
 from worldmodel.optimisation import Optimisers, learning_rate, update_average
 from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.ranks import Ranks
+from worldmodel.tensor_file import read_tensors
 from worldmodel.transfusion import Transfusion
 
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from tests.worldmodel.tiny_run import run
-from worldmodel.checkpoint import latest_step, read_tensors
+from worldmodel.checkpoint import latest_step
 from worldmodel.model_folder import load_model
+from worldmodel.tensor_file import read_tensors
 from worldmodel.training_record import read_record
 
 GOLDEN = Path(__file__).parent / "golden_losses.json"

@@ -25,6 +25,9 @@ from worldmodel.representation.resize import resize_frames
 
 ENCODE_BATCH = 256
 """Frames that are encoded at once."""
+MOST_IN_MEMORY_BYTES = 2**31
+"""Latents up to this size are read into memory: training looks them up all over the file, and pages that the
+system drops in between would be read from disk again and again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +105,8 @@ class LatentCache:
         path = fill(
             folder, "latents", identity, starts=frames.starts, shape=shape, dtype="float16", compute=encode
         )
-        return cls(np.load(path, mmap_mode="r"), frames.starts)
+        is_small = path.stat().st_size <= MOST_IN_MEMORY_BYTES
+        return cls(np.load(path, mmap_mode=None if is_small else "r"), frames.starts)
 
     def lookup(self, keys: Sequence[FrameKey]) -> Float[Tensor, "frame token channel"]:
         """Return the latents of frames; IndexError for a key that the cache was not built with."""

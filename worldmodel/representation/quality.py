@@ -1,6 +1,5 @@
 """Quality: what is lost between a frame and its reconstruction, in numbers and in a picture."""
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,18 +60,3 @@ def write_picture(
     image = Image.fromarray(sheet.numpy())
     path.parent.mkdir(parents=True, exist_ok=True)
     image.resize((image.width * 2, image.height * 2), Image.Resampling.NEAREST).save(path)
-
-
-def current_commit() -> str | None:
-    """Return the hash of the commit that this code is of, or None outside a repository."""
-    try:
-        told = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return told.stdout.strip()

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import Dinov2WithRegistersModel
 
 from worldmodel.representation.resize import resize_frames
-from worldmodel.representation.tensor_file import read_tensors, write_tensors
+from worldmodel.tensor_file import read_with_note, write_tensors
 
 HEAD_DIM = 64
 """Head size that AutoencoderRAE gives its encoders."""
@@ -99,7 +99,7 @@ class RaeRepresentation:
         foreign, or of another shape.
         """
         path = Path(folder) / FILE_NAME
-        tensors, note = read_tensors(path)
+        tensors, note = read_with_note(path)
         try:
             config = RaeConfig(**note["config"])  # pyright: ignore[reportCallIssue]
             autoencoder = build_autoencoder(config)

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from worldmodel.representation.masters import MasterWeights
-from worldmodel.representation.tensor_file import read_tensors, write_tensors
+from worldmodel.tensor_file import read_with_note, write_tensors
 
 BETAS = (0.9, 0.95)
 """Of AdamW, as in MAE (arXiv 2111.06377)."""
@@ -128,7 +128,7 @@ def _resume(
 ) -> list[float]:
     if not checkpoint.exists():
         return []
-    tensors, note = read_tensors(checkpoint)
+    tensors, note = read_with_note(checkpoint)
     step_count = note.get("step_count")
     if note.get("stage") != name or not isinstance(step_count, int) or step_count > config.num_steps:
         raise ValueError(

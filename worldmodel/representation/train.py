@@ -19,12 +19,13 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from data_tools.config import store, to_dict, to_object
+from data_tools.provenance import current_commit
 from data_tools.randomness import generator_for
 from data_tools.trajectory import Trajectory, read_trajectories
 from worldmodel.representation.cache import FrameCache
 from worldmodel.representation.masked import MaskedCompletion, MaskedConfig
 from worldmodel.representation.masters import MasterWeights
-from worldmodel.representation.quality import current_commit, measure
+from worldmodel.representation.quality import measure
 from worldmodel.representation.rae import RaeConfig, RaeRepresentation, encoder_of, with_statistics
 from worldmodel.representation.stage import BETAS, StageConfig, run_stage
 

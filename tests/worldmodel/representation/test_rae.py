@@ -6,7 +6,7 @@ import torch
 from tests.worldmodel.representation.synthetic import TINY, make_frames
 from worldmodel.representation.interface import Representation
 from worldmodel.representation.rae import RaeConfig, RaeRepresentation, with_statistics
-from worldmodel.representation.tensor_file import write_tensors
+from worldmodel.tensor_file import write_tensors
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +75,12 @@ def test_bfloat16_file_keeps_statistics_exact(representation, tmp_path):
 
 
 def test_truncated_and_foreign_files_are_refused(representation, tmp_path):
-    with pytest.raises(FileNotFoundError, match="found none"):
+    with pytest.raises(FileNotFoundError, match=r"no representation\.safetensors"):
         RaeRepresentation.load(tmp_path)
     representation.save(tmp_path)
     path = tmp_path / "representation.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="truncated or foreign"):
+    with pytest.raises(ValueError, match="truncated or no safetensors"):
         RaeRepresentation.load(tmp_path)
     write_tensors(path, {"weight": torch.zeros(2)}, note={"config": {"image_size": 32}})
     with pytest.raises(ValueError, match="does not hold a representation"):

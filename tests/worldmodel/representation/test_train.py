@@ -17,7 +17,6 @@ from worldmodel.representation.quality import measure
 from worldmodel.representation.rae import RaeRepresentation
 from worldmodel.representation.resize import resize_frames
 from worldmodel.representation.stage import StageConfig
-from worldmodel.representation.tensor_file import read_tensors, write_tensors
 from worldmodel.representation.train import (
     DecoderTraining,
     RepresentationConfig,
@@ -25,6 +24,7 @@ from worldmodel.representation.train import (
     reconstruction_loss,
     train,
 )
+from worldmodel.tensor_file import read_tensors, read_with_note, write_tensors
 
 GOLDEN_LOSSES = {"encoder_cross": 1.03372, "decoder": 0.367657}
 """Loss of the tenth step, single runs; bfloat16 sums differ a little between machines."""
@@ -57,7 +57,7 @@ def test_ten_steps_reach_the_golden_loss_and_repeat_exactly(recordings, tmp_path
     latents = first.encode(frames)
     assert torch.equal(first.decode(latents), second.decode(latents))
     losses = {
-        name: read_tensors(tmp_path / f"first/{name}.safetensors")[0]["losses"]
+        name: read_tensors(tmp_path / f"first/{name}.safetensors")["losses"]
         for name in ("encoder_cross", "decoder")
     }
     assert all(len(values) == 10 for values in losses.values())
@@ -145,7 +145,7 @@ def test_tensors_and_note_come_back_and_a_failed_write_leaves_the_old(tmp_path):
     write_tensors(path, {"one": torch.arange(3)}, note={"step": 4})
     with pytest.raises(TypeError):
         write_tensors(path, {"one": torch.zeros(3)}, note={"step": object()})
-    tensors, note = read_tensors(path)
+    tensors, note = read_with_note(path)
     assert tensors["one"].tolist() == [0, 1, 2] and note == {"step": 4}
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.safetensors"]
 
