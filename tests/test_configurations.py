@@ -62,8 +62,14 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
 }
 """Each named run with its command, its schema and what a user must say."""
 
-GROUPS = {"worldmodel/conf/mixture/nano.yaml", "worldmodel/conf/mixture/paper.yaml"}
-"""Parts of a run that are chosen by `group=name`."""
+GROUPS = {
+    "planners/conf/nano/episodes.yaml",
+    "planners/conf/nano/levels.yaml",
+    "planners/conf/nano/search.yaml",
+    "worldmodel/conf/mixture/nano.yaml",
+    "worldmodel/conf/mixture/paper.yaml",
+}
+"""Parts of a run that are chosen by `group=name`, or that several runs share."""
 
 
 def composed(yaml: str, overrides: Sequence[str]) -> DictConfig:
@@ -118,3 +124,15 @@ def test_settings_of_one_run_reach_both_evaluations_of_the_demo():
     config = to_object(node, planners.demo.DemoConfig)
     assert (config.open_loop.out, config.closed_loop.out) == ("elsewhere", "elsewhere")
     assert config.open_loop.workers == config.closed_loop.workers == 3
+
+
+def test_the_demo_plans_as_the_evaluations_do():
+    demo = to_object(composed("planners/conf/demo.yaml", ()), planners.demo.DemoConfig)
+    single = [
+        to_object(composed(yaml, ()), COMMANDS[yaml][1])
+        for yaml in ("planners/conf/open_loop.yaml", "planners/conf/closed_loop.yaml")
+    ]
+    shared = {"out", "num_problems", "num_episodes", "checkpoint", "workers"}
+    for part, whole in zip((demo.open_loop, demo.closed_loop), single, strict=True):
+        settings = [{k: v for k, v in to_dict(each).items() if k not in shared} for each in (part, whole)]
+        assert settings[0] == settings[1]
