@@ -197,6 +197,7 @@ class PlanningAgent:
             self._world_model,
             context,
             latent_goal(goal, distance=config.distance),
+            goal_latents=goal,
             step_s=self._prior.dt_s,
             config=config.imagination,
             generator=noise,

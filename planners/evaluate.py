@@ -49,13 +49,17 @@ class ImaginationConfig:
     """Best drafts of a problem that are imagined again; 0 leaves it at the draft."""
     refine_steps: int = 4
     """Sampler steps of those."""
+    inverse_weight: float = 0.0
+    """What a nat of a candidate's text counts, given context and goal, beside the distance: the same model
+    read as inverse dynamics, which tells where distances of frames that show other things do not. A
+    candidate is weighed as one action over the whole horizon. 0 leaves it out."""
 
     def __post_init__(self) -> None:
         """Refuse what imagines nothing."""
-        if min(self.num_steps, self.refine_steps) < 1 or self.refine_top < 0:
+        if min(self.num_steps, self.refine_steps) < 1 or min(self.refine_top, self.inverse_weight) < 0:
             raise ValueError(
-                "num_steps and refine_steps must be at least 1, refine_top at least 0; got "
-                f"{self.num_steps}, {self.refine_steps} and {self.refine_top}"
+                "num_steps and refine_steps must be at least 1, refine_top and inverse_weight not negative; "
+                f"got {self.num_steps}, {self.refine_steps}, {self.refine_top} and {self.inverse_weight}"
             )
 
 
@@ -115,6 +119,7 @@ def world_model_evaluate(
     context: Any,
     goal: LatentGoal,
     *,
+    goal_latents: Float[Tensor, "problem token channel"],
     step_s: float,
     config: ImaginationConfig,
     generator: torch.Generator,
@@ -123,12 +128,14 @@ def world_model_evaluate(
 
     Every call imagines with the same noise (the generator's state now), so that the result is a function:
     equal candidates cost the same in every iteration. With `refine_top`, the best drafts get the cost of a
-    better imagination, and the others keep their draft's cost but never rank before a refined one.
+    better imagination, and the others keep their draft's cost but never rank before a refined one. With
+    `inverse_weight`, the likelihood of a candidate's text counts too.
 
     Args:
         world_model: What imagines.
         context: What `encode_context` made of the problems' context frames.
         goal: Compares the last latents with the goals.
+        goal_latents: The goals themselves, for `inverse_weight`.
         step_s: True time of one step [s]; a jump's text states `horizon * step_s`.
         config: How to imagine.
         generator: Random stream of the noise; not consumed.
@@ -137,6 +144,14 @@ def world_model_evaluate(
         The function from candidates to costs.
     """
     state = generator.get_state()
+    with_goal = world_model.extend_context(context, goal_latents) if config.inverse_weight else None
+
+    def inverse_costs(candidates: Float[Tensor, "problem sample step 4"]) -> Tensor | float:
+        if with_goal is None:
+            return 0.0
+        texts = action_texts(whole_jumps(candidates, step_s=step_s))
+        nats = world_model.action_nats(with_goal, [[text for (text,) in own] for own in texts])
+        return config.inverse_weight * nats.to(candidates)
 
     def costs_of(candidates: Tensor, num_steps: int) -> Float[Tensor, "problem sample"]:
         noise = torch.Generator(generator.device)
@@ -153,6 +168,9 @@ def world_model_evaluate(
         return goal(latents[:, :, -1]).to(candidates)
 
     def evaluate(candidates: Float[Tensor, "problem sample step 4"]) -> Float[Tensor, "problem sample"]:
+        return imagined_costs(candidates) + inverse_costs(candidates)
+
+    def imagined_costs(candidates: Float[Tensor, "problem sample step 4"]) -> Float[Tensor, "problem sample"]:
         drafts = costs_of(candidates, config.num_steps)
         num_refined = min(config.refine_top, candidates.shape[1])
         if num_refined == 0:
@@ -181,9 +199,16 @@ def imagine(
         case Mode.steps:
             actions = candidates
         case Mode.jump:
-            jumps = to_jumps(candidates, dt_s=step_s)
-            actions = rearrange(jumps, "problem sample action -> problem sample 1 action")
+            actions = whole_jumps(candidates, step_s=step_s)
     return world_model.rollout(context, action_texts(actions), num_steps=num_steps, generator=generator)
+
+
+def whole_jumps(
+    candidates: Float[Tensor, "problem sample step 4"], *, step_s: float
+) -> Float[Tensor, "problem sample 1 4"]:
+    """Return each candidate as one action over its whole horizon."""
+    jumps = to_jumps(candidates, dt_s=step_s)
+    return rearrange(jumps, "problem sample action -> problem sample 1 action")
 
 
 def action_texts(actions: Float[Tensor, "problem sample step 4"]) -> list[list[list[str]]]:

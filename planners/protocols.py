@@ -30,6 +30,16 @@ class WorldModel(Protocol):
         """Return what rollouts of each problem share, oldest frame first; opaque to planners."""
         ...
 
+    def extend_context(self, context: Any, latents: Float[Tensor, "problem token channel"]) -> Any:
+        """Return a context followed by one more frame of each problem, the goal's."""
+        ...
+
+    def action_nats(
+        self, context: Any, actions: Sequence[Sequence[str]]
+    ) -> Float[Tensor, "problem candidate"]:
+        """Return how unlikely the text of each problem's candidates is after a context [nats]."""
+        ...
+
     def rollout(
         self,
         context: Any,

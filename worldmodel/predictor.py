@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
+import torch.nn.functional as F
 from einops import repeat
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
@@ -124,6 +125,64 @@ class WorldModel:
         self.transfusion(inputs, attend, Modalities.of(inputs.is_image), dtype=self.dtype)
         keys, values = zip(*attend.kept, strict=True)
         return Context(tuple(keys), tuple(values), next_position=int(columns["positions"][0, -1, 0]) + 1)
+
+    @torch.inference_mode()
+    def extend_context(self, context: Context, latents: Float[Tensor, "problem token channel"]) -> Context:
+        """Return the context followed by one more frame of each problem, as a goal stands in documents."""
+        past = self._no_past(context, 1)
+        marker = self._marker_inputs(past.position)
+        frame = self._frame_inputs(latents[:, None], marker.end, time=1.0)
+        end = self._token_inputs(
+            torch.full((*past.position.shape, 1), self.tokenizer.image_end), (marker.end + 1)[..., None]
+        )
+        inputs = _join(_join(marker.inputs, frame), end)
+        mask = _own_mask(past.is_valid, torch.ones(inputs.ids.shape, dtype=torch.bool), num_text=1)
+        mask[:, :, :-1, -1] = False  # nothing sees the marker that ends the frame
+        attend = BranchAttend(past.caches(context), mask)
+        self.transfusion(inputs, attend, Modalities.of(inputs.is_image), dtype=self.dtype)
+        keys, values = zip(
+            *(
+                (torch.cat((old_key, key[:, 0]), dim=1), torch.cat((old_value, value[:, 0]), dim=1))
+                for old_key, old_value, (key, value) in zip(
+                    context.keys, context.values, attend.kept, strict=True
+                )
+            ),
+            strict=True,
+        )
+        return Context(tuple(keys), tuple(values), next_position=context.next_position + 3)
+
+    @torch.inference_mode()
+    def action_nats(
+        self, context: Context, actions: Sequence[Sequence[str]]
+    ) -> Float[Tensor, "problem candidate"]:
+        """Return how unlikely each action's text is after a context: nats of its tokens but the first.
+
+        After a context that ends with a goal this is the model's own inverse dynamics. The first token is
+        left out: all action texts begin alike.
+
+        Args:
+            context: What `encode_context` made, as a rule followed by a goal (`extend_context`).
+            actions: One text for each problem and candidate.
+
+        Returns:
+            The sum over a text's tokens, float32.
+        """
+        num_candidates, _ = _check_actions(
+            [[[text] for text in own] for own in actions], context.num_problems
+        )
+        past = self._no_past(context, num_candidates)
+        text = self._text_inputs([one for own in actions for one in own], past.position)
+        mask = _own_mask(past.is_valid, text.is_valid, num_text=text.is_valid.shape[2])
+        attend = BranchAttend(past.caches(context), mask)
+        inputs = text.inputs
+        hidden, _ = self.transfusion(inputs, attend, Modalities.of(inputs.is_image), dtype=self.dtype)
+        # Each token predicts the next; the last is the <image> that follows an action, and is not asked for.
+        is_asked = text.is_valid[:, :, :-2]
+        logits = self.transfusion.text_logits(hidden[:, :, :-2][is_asked])
+        nats = F.cross_entropy(logits, inputs.ids[:, :, 1:-1][is_asked], reduction="none")
+        placed = torch.zeros(is_asked.shape)
+        placed[is_asked] = nats
+        return placed.sum(dim=2)
 
     @torch.inference_mode()
     def rollout(

@@ -233,10 +233,13 @@ def _imagined(
         context = tools.world_model.encode_context(
             torch.from_numpy(np.stack([problem.context for problem in batch]))
         )
+        goals = torch.from_numpy(np.stack([problem.goal for problem in batch]))
+        goal_latents = tools.world_model.encode(goals)
         evaluate = world_model_evaluate(
             tools.world_model,
             context,
-            _model_goal(tools.world_model, batch, config),
+            _model_goal(tools.world_model, goals, goal_latents, config),
+            goal_latents=goal_latents,
             step_s=tools.prior.dt_s,
             config=config.imagination,
             generator=generator_for(seed, "noise"),
@@ -253,14 +256,16 @@ def _imagined(
 
 
 def _model_goal(
-    world_model: WorldModel, batch: Sequence[PlanningProblem], config: SearchConfig
+    world_model: WorldModel,
+    goals: UInt8[Tensor, "problem height width 3"],
+    goal_latents: Float[Tensor, "problem token channel"],
+    config: SearchConfig,
 ) -> LatentGoal:
-    goals = torch.from_numpy(np.stack([problem.goal for problem in batch]))
     match config.model_cost:
         case PlanCost.pixel:
             return decoded_goal(world_model, goals)
         case PlanCost.latent:
-            return latent_goal(world_model.encode(goals), distance=config.distance)
+            return latent_goal(goal_latents, distance=config.distance)
 
 
 def _simulated(problem: PlanningProblem, tools: Tools, config: SearchConfig, seed: int) -> Answer:

@@ -78,10 +78,12 @@ def _plan_s(model: WorldModel, num_frames: int) -> float:
     seen = torch.from_numpy(rng.integers(0, 256, (1, num_frames, *FRAME), dtype=np.uint8))
     goal = torch.from_numpy(rng.integers(0, 256, (1, *FRAME), dtype=np.uint8))
     start_s = time.process_time()
+    goal_latents = model.encode(goal)
     evaluate = world_model_evaluate(
         model,
         model.encode_context(seen),
-        latent_goal(model.encode(goal)),
+        latent_goal(goal_latents),
+        goal_latents=goal_latents,
         step_s=STEP_S,
         config=ImaginationConfig(),
         generator=generator_for(0, "noise"),

@@ -49,6 +49,7 @@ def _evaluate(model, config, goal=None):
         model,
         model.encode_context(_frames(STARTS)[:, None]),
         goal(goals) if goal else latent_goal(model.encode(goals)),
+        goal_latents=model.encode(goals),
         step_s=9 / 35,
         config=config,
         generator=torch.Generator().manual_seed(0),
@@ -165,5 +166,23 @@ def test_an_encoded_goal_is_the_latent_cost_of_the_true_frames():
 
 
 def test_imagining_nothing_is_refused():
-    with pytest.raises(ValueError, match="at least 1, refine_top at least 0; got 0, 4 and 0"):
+    with pytest.raises(ValueError, match="not negative; got 0, 4, 0 and 0"):
         ImaginationConfig(num_steps=0)
+
+
+def test_the_likelihood_of_the_text_counts_by_its_weight():
+    model, candidates = ToyModel(), _candidates(5)
+    plain, weighed = (
+        _evaluate(model, ImaginationConfig(inverse_weight=weight))(candidates) for weight in (0.0, 0.3)
+    )
+    goals = np.stack([move(start, goal) for start, goal in zip(STARTS, GOALS, strict=True)])
+    for problem, start in enumerate(STARTS):
+        ends = move(np.broadcast_to(start, (5, 3)), compose(candidates[problem, :, :, :3].numpy()))
+        expected = 0.3 * ((ends - goals[problem])[:, :2] ** 2).sum(axis=-1)
+        # The text of a jump has three decimals, a toy frame 16 bits a number.
+        np.testing.assert_allclose((weighed - plain)[problem].numpy(), expected, atol=2e-3)
+
+
+def test_a_negative_weight_of_the_likelihood_is_refused():
+    with pytest.raises(ValueError, match="inverse_weight"):
+        ImaginationConfig(inverse_weight=-1.0)

@@ -40,6 +40,20 @@ class ToyModel:
     ) -> Float64[np.ndarray, "problem 3"]:
         return poses_of(frames[:, -1])
 
+    def extend_context(
+        self, context: Float64[np.ndarray, "problem 3"], latents: Float[Tensor, "problem 4 4"]
+    ) -> Float64[np.ndarray, "problem 2 3"]:
+        return np.stack([context, poses_of(self.decode(latents))], axis=1)
+
+    def action_nats(
+        self, context: Float64[np.ndarray, "problem 2 3"], actions: Sequence[Sequence[str]]
+    ) -> Float[Tensor, "problem candidate"]:
+        """Squared distance [m^2] from where an action ends to the goal."""
+        steps = np.stack([parse_actions(list(own))[:, :3] for own in actions])
+        starts = np.ascontiguousarray(np.broadcast_to(context[:, :1], steps.shape))
+        off = move(starts, steps) - context[:, 1:]
+        return torch.from_numpy((off[..., :2] ** 2).sum(axis=-1)).float()
+
     def rollout(
         self,
         context: Float64[np.ndarray, "problem 3"],

@@ -12,6 +12,7 @@ from worldmodel.attention import hybrid_mask
 from worldmodel.documents import NoiseLevels, PackedBatch, Packer
 from worldmodel.feedforward import Modalities
 from worldmodel.flow import FlowConfig, Prediction
+from worldmodel.objective import ObjectiveConfig, losses
 from worldmodel.predictor import WorldModel
 from worldmodel.transfusion import PackedAttend, TokenInputs
 
@@ -142,3 +143,31 @@ def test_actions_must_be_rectangular(world_model):
         world_model.rollout(context, [[TEXTS[0], TEXTS[1][:1]]], num_steps=1, generator=generator)
     with pytest.raises(ValueError, match="num_steps"):
         world_model.rollout(context, [TEXTS], num_steps=0, generator=generator)
+
+
+def test_nats_of_actions_after_a_goal_equal_those_of_the_whole_document(world_model, latents):
+    actions = [texts[0] for texts in TEXTS]
+    goal = latents.lookup([FrameKey(0, 5)])
+    context = world_model.extend_context(world_model.encode_context(FRAMES), goal)
+    found = world_model.action_nats(context, [actions])
+    frames = tuple(Image(FrameKey(0, index), is_target=False) for index in (7, 3, 9))
+    asked = tuple(Branch((Text(text, 1.0),)) for text in actions)
+    document = Document(Kind.inverse, frames, (Branch((Image(FrameKey(0, 5), is_target=False),), asked),))
+    packer = Packer(
+        world_model.tokenizer,
+        latents,
+        FlowConfig(clean_context_share=1.0),
+        num_rows=1,
+        tokens_per_row=300,
+        latents_per_frame=NUM_LATENTS,
+    )
+    rows = packer.empty()
+    assert rows.place(document, packer.length(document))
+    batch = packer.pack(rows, rng=np.random.default_rng(0))
+    noise = torch.zeros_like(batch.latents)
+    nats = losses(world_model.transfusion, batch, noise, ObjectiveConfig(), dtype=torch.float32).token_nats
+    own = nats[batch.text_weight == 1].split(
+        [len(tokens) for tokens in world_model.tokenizer.encode_many(actions)]
+    )
+    expected = torch.stack([each[1:].sum() for each in own])
+    torch.testing.assert_close(found[0], expected, atol=1e-4, rtol=1e-4)

@@ -36,6 +36,12 @@ class PerfectModel:
             return [self._room._pose]
         return [self._pose_of[each.numpy().tobytes()] for each in frames[:, -1]]
 
+    def extend_context(self, context: list[np.ndarray], latents: Tensor) -> list[np.ndarray]:
+        return context
+
+    def action_nats(self, context: list[np.ndarray], actions: Sequence[Sequence[str]]) -> Tensor:
+        return torch.zeros(len(actions), len(actions[0]))
+
     def rollout(
         self,
         context: list[np.ndarray],
