@@ -60,6 +60,11 @@ def parse_actions(texts: Sequence[str]) -> Float64[np.ndarray, "action 4"]:
     return np.array([_numbers(text) for text in texts], dtype=np.float64).reshape(-1, 4)
 
 
+def without_time(text: str) -> str:
+    """Return an action's text up to its duration: what is asked of a model that may leave the time open."""
+    return text[: text.index(", dt=")]
+
+
 def round_actions(actions: Float[np.ndarray, "*batch 4"]) -> Float[np.ndarray, "*batch 4"]:
     """Return what the text of each action says, in the dtype that came: as if written and read again."""
     return _round(actions).astype(actions.dtype)

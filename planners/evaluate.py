@@ -11,7 +11,7 @@ from einops import rearrange, repeat
 from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 
-from data_tools.action_text import format_actions
+from data_tools.action_text import format_actions, without_time
 from data_tools.pose import compose, displacement_between
 from planners.candidates import to_jumps
 from planners.cem import Evaluate
@@ -150,7 +150,8 @@ def world_model_evaluate(
         if with_goal is None:
             return 0.0
         texts = action_texts(whole_jumps(candidates, step_s=step_s))
-        nats = world_model.action_nats(with_goal, [[text for (text,) in own] for own in texts])
+        motions = [[without_time(text) for (text,) in own] for own in texts]
+        nats = world_model.action_nats(with_goal, motions)
         return config.inverse_weight * nats.to(candidates)
 
     def costs_of(candidates: Tensor, num_steps: int) -> Float[Tensor, "problem sample"]:

@@ -172,17 +172,19 @@ class WorldModel:
         )
         past = self._no_past(context, num_candidates)
         text = self._text_inputs([one for own in actions for one in own], past.position)
-        mask = _own_mask(past.is_valid, text.is_valid, num_text=text.is_valid.shape[2])
+        # Each token predicts the next, the last one nothing; behind it stands the <image> of a rollout.
+        inputs = TokenInputs(
+            **{each.name: getattr(text.inputs, each.name)[:, :, :-2] for each in fields(TokenInputs)}
+        )
+        is_valid, following = text.is_valid[:, :, :-2], text.inputs.ids[:, :, 1:-1]
+        mask = _own_mask(past.is_valid, is_valid, num_text=is_valid.shape[2])
         attend = BranchAttend(past.caches(context), mask)
-        inputs = text.inputs
         hidden, _ = self.transfusion(inputs, attend, Modalities.of(inputs.is_image), dtype=self.dtype)
-        # Each token predicts the next; the last is the <image> that follows an action, and is not asked for.
-        is_asked = text.is_valid[:, :, :-2]
-        logits = self.transfusion.text_logits(hidden[:, :, :-2][is_asked])
-        nats = F.cross_entropy(logits, inputs.ids[:, :, 1:-1][is_asked], reduction="none")
-        placed = torch.zeros(is_asked.shape)
-        placed[is_asked] = nats
-        return placed.sum(dim=2)
+        nats = torch.zeros(is_valid.shape)
+        nats[is_valid] = F.cross_entropy(
+            self.transfusion.text_logits(hidden[is_valid]), following[is_valid], reduction="none"
+        )
+        return nats.sum(dim=2)
 
     @torch.inference_mode()
     def rollout(

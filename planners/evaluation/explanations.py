@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 METHODS: Mapping[str, str] = {
     "world_model": "CEM on the world model: candidates are written as text, the model imagines where each "
-    "leads, and the cost compares that with the goal frame; `inverse_weight` times the nats of the text after "
-    "context and goal are added, the same model read as inverse dynamics. It sees frames only.",
+    "leads, and the cost compares that with the goal frame. To that, `inverse_weight` times the nats of "
+    "the text after context and goal are added: the same model, read as inverse dynamics. It sees frames "
+    "only.",
     "stand_still": "No motion at all.",
     "prior_mean": "The mean of the prior that all candidates are drawn from, fitted on training "
     "trajectories only.",

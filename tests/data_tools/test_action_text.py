@@ -14,6 +14,7 @@ from data_tools.action_text import (
     parse_action,
     parse_actions,
     round_actions,
+    without_time,
 )
 from data_tools.pose import compose, wrap_angle
 
@@ -150,3 +151,7 @@ def test_refuses_malformed_text(text: str):
 def test_refuses_text_of_more_than_half_a_turn():
     with pytest.raises(ValueError, match="more than half a turn"):
         parse_action(TEXT.replace("+0.120", "-3.143"))
+
+
+def test_an_action_without_its_time_is_where_its_text_begins():
+    assert without_time(TEXT) == "action: dx=+0.335, dy=-0.020, dyaw=+0.120"

@@ -48,8 +48,8 @@ class ToyModel:
     def action_nats(
         self, context: Float64[np.ndarray, "problem 2 3"], actions: Sequence[Sequence[str]]
     ) -> Float[Tensor, "problem candidate"]:
-        """Squared distance [m^2] from where an action ends to the goal."""
-        steps = np.stack([parse_actions(list(own))[:, :3] for own in actions])
+        """Squared distance [m^2] from where an action, given without its time, ends to the goal."""
+        steps = np.stack([parse_actions([f"{text}, dt=0.00" for text in own])[:, :3] for own in actions])
         starts = np.ascontiguousarray(np.broadcast_to(context[:, :1], steps.shape))
         off = move(starts, steps) - context[:, 1:]
         return torch.from_numpy((off[..., :2] ** 2).sum(axis=-1)).float()
