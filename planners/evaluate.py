@@ -53,14 +53,21 @@ class ImaginationConfig:
     """What a nat of a candidate's text counts, given context and goal, beside the distance: the same model
     read as inverse dynamics, which tells where distances of frames that show other things do not. A
     candidate is weighed as one action over the whole horizon. 0 leaves it out."""
+    imagine_top: int = 0
+    """With `inverse_weight`, how many candidates of a problem are imagined, those of the likeliest texts; the
+    others rank behind them. 0 imagines all."""
 
     def __post_init__(self) -> None:
         """Refuse what imagines nothing."""
-        if min(self.num_steps, self.refine_steps) < 1 or min(self.refine_top, self.inverse_weight) < 0:
+        least = min(self.refine_top, self.inverse_weight, self.imagine_top)
+        if min(self.num_steps, self.refine_steps) < 1 or least < 0:
             raise ValueError(
-                "num_steps and refine_steps must be at least 1, refine_top and inverse_weight not negative; "
-                f"got {self.num_steps}, {self.refine_steps}, {self.refine_top} and {self.inverse_weight}"
+                "num_steps and refine_steps must be at least 1, refine_top, inverse_weight and imagine_top "
+                f"not negative; got {self.num_steps}, {self.refine_steps}, {self.refine_top}, "
+                f"{self.inverse_weight} and {self.imagine_top}"
             )
+        if self.imagine_top and not self.inverse_weight:
+            raise ValueError(f"imagine_top={self.imagine_top} chooses by likelihood: give inverse_weight too")
 
 
 def latent_goal(
@@ -129,7 +136,8 @@ def world_model_evaluate(
     Every call imagines with the same noise (the generator's state now), so that the result is a function:
     equal candidates cost the same in every iteration. With `refine_top`, the best drafts get the cost of a
     better imagination, and the others keep their draft's cost but never rank before a refined one. With
-    `inverse_weight`, the likelihood of a candidate's text counts too.
+    `inverse_weight`, the likelihood of a candidate's text counts too, and with `imagine_top` it chooses who
+    is imagined at all.
 
     Args:
         world_model: What imagines.
@@ -146,9 +154,9 @@ def world_model_evaluate(
     state = generator.get_state()
     with_goal = world_model.extend_context(context, goal_latents) if config.inverse_weight else None
 
-    def inverse_costs(candidates: Float[Tensor, "problem sample step 4"]) -> Tensor | float:
-        if with_goal is None:
-            return 0.0
+    def inverse_costs(
+        with_goal: Any, candidates: Float[Tensor, "problem sample step 4"]
+    ) -> Float[Tensor, "problem sample"]:
         texts = action_texts(whole_jumps(candidates, step_s=step_s))
         motions = [[without_time(text) for (text,) in own] for own in texts]
         nats = world_model.action_nats(with_goal, motions)
@@ -168,21 +176,44 @@ def world_model_evaluate(
         )
         return goal(latents[:, :, -1]).to(candidates)
 
-    def evaluate(candidates: Float[Tensor, "problem sample step 4"]) -> Float[Tensor, "problem sample"]:
-        return imagined_costs(candidates) + inverse_costs(candidates)
-
     def imagined_costs(candidates: Float[Tensor, "problem sample step 4"]) -> Float[Tensor, "problem sample"]:
         drafts = costs_of(candidates, config.num_steps)
-        num_refined = min(config.refine_top, candidates.shape[1])
-        if num_refined == 0:
-            return drafts
-        best = drafts.topk(num_refined, dim=1, largest=False).indices
-        chosen = torch.stack([own[index] for own, index in zip(candidates, best, strict=True)])
-        refined = costs_of(chosen, config.refine_steps)
-        others = torch.maximum(drafts, refined.max(dim=1, keepdim=True).values)
-        return others.scatter(1, best, refined)
+        return _cost_best_again(
+            candidates, drafts, config.refine_top, lambda chosen, _: costs_of(chosen, config.refine_steps)
+        )
+
+    def evaluate(candidates: Float[Tensor, "problem sample step 4"]) -> Float[Tensor, "problem sample"]:
+        if with_goal is None:
+            return imagined_costs(candidates)
+        inverse = inverse_costs(with_goal, candidates)
+        return _cost_best_again(
+            candidates,
+            inverse,
+            config.imagine_top or candidates.shape[1],
+            lambda chosen, own: imagined_costs(chosen) + own,
+        )
 
     return evaluate
+
+
+def _cost_best_again(
+    candidates: Float[Tensor, "problem sample step 4"],
+    drafts: Float[Tensor, "problem sample"],
+    count: int,
+    cost: Callable[[Tensor, Tensor], Float[Tensor, "problem chosen"]],
+) -> Float[Tensor, "problem sample"]:
+    """Give the `count` cheapest drafts another cost, made of candidates and drafts.
+
+    The others keep theirs, but never rank before those.
+    """
+    count = min(count, candidates.shape[1])
+    if count == 0:
+        return drafts
+    best = drafts.topk(count, dim=1, largest=False).indices
+    chosen = torch.stack([own[index] for own, index in zip(candidates, best, strict=True)])
+    again = cost(chosen, drafts.gather(1, best))
+    others = torch.maximum(drafts, again.max(dim=1, keepdim=True).values)
+    return others.scatter(1, best, again)
 
 
 def imagine(

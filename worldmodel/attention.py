@@ -140,7 +140,11 @@ def branch_attention(
     shared = rearrange(
         shared, "p kv (c group t) s -> p kv c group t s", c=num_candidates, group=num_groups, t=num_tokens
     )
-    own = q @ rearrange(own_key, "p c s kv d -> p kv c 1 d s")
+    # Heads of a group stand one below the other: broadcasting over them would copy the keys.
+    own = rearrange(q, "p kv c group t d -> p kv c (group t) d") @ rearrange(
+        own_key, "p c s kv d -> p kv c d s"
+    )
+    own = rearrange(own, "p kv c (group t) s -> p kv c group t s", group=num_groups)
     own = own.masked_fill(~own_mask[:, None, :, None], float("-inf"))
     weights = torch.cat((shared, own), dim=-1).softmax(dim=-1)
     num_shared = shared.shape[-1]
@@ -154,5 +158,8 @@ def branch_attention(
         group=num_groups,
         t=num_tokens,
     )
-    from_own = weights[..., num_shared:] @ rearrange(own_value, "p c s kv d -> p kv c 1 s d")
+    from_own = rearrange(weights[..., num_shared:], "p kv c group t s -> p kv c (group t) s") @ rearrange(
+        own_value, "p c s kv d -> p kv c s d"
+    )
+    from_own = rearrange(from_own, "p kv c (group t) d -> p kv c group t d", group=num_groups)
     return rearrange(from_shared + from_own, "p kv c group t d -> p c t (kv group) d")

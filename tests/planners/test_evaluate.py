@@ -166,7 +166,7 @@ def test_an_encoded_goal_is_the_latent_cost_of_the_true_frames():
 
 
 def test_imagining_nothing_is_refused():
-    with pytest.raises(ValueError, match="not negative; got 0, 4, 0 and 0"):
+    with pytest.raises(ValueError, match=r"not negative; got 0, 4, 0, 0\.0 and 0"):
         ImaginationConfig(num_steps=0)
 
 
@@ -186,3 +186,22 @@ def test_the_likelihood_of_the_text_counts_by_its_weight():
 def test_a_negative_weight_of_the_likelihood_is_refused():
     with pytest.raises(ValueError, match="inverse_weight"):
         ImaginationConfig(inverse_weight=-1.0)
+
+
+def test_only_the_likeliest_are_imagined_and_rank_first():
+    model, candidates = ToyModel(), _candidates(7)
+    plain = _evaluate(model, ImaginationConfig())(candidates)
+    whole = _evaluate(model, ImaginationConfig(inverse_weight=0.3))(candidates)
+    model.asked.clear()
+    some = _evaluate(model, ImaginationConfig(inverse_weight=0.3, imagine_top=3))(candidates)
+    assert [asked[1] for asked in model.asked] == [3]
+    likeliest = (whole - plain).topk(3, dim=1, largest=False).indices
+    torch.testing.assert_close(some.gather(1, likeliest), whole.gather(1, likeliest))
+    assert (some >= some.gather(1, likeliest).max(dim=1, keepdim=True).values).sum(dim=1).tolist() == [5, 5]
+    every = _evaluate(model, ImaginationConfig(inverse_weight=0.3, imagine_top=7))(candidates)
+    torch.testing.assert_close(every, whole)
+
+
+def test_a_choice_by_likelihood_needs_its_weight():
+    with pytest.raises(ValueError, match="give inverse_weight too"):
+        ImaginationConfig(imagine_top=3)
