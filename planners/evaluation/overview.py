@@ -19,7 +19,8 @@ def draw_overview(summary: Summary, rows: Sequence[OpenLoopRow], path: Path) -> 
 
     Args:
         summary: Gives the table.
-        rows: Give the plan: the one of lowest final error among those kept for the report.
+        rows: Give the plan: the one of lowest final error among those kept for the report, of the levels that
+            the model has seen if there is one.
         path: Where the PNG goes.
 
     Returns:
@@ -33,7 +34,8 @@ def draw_overview(summary: Summary, rows: Sequence[OpenLoopRow], path: Path) -> 
     mpl.use("Agg")
     import matplotlib.pyplot as plt  # noqa: PLC0415
 
-    row = min(kept, key=lambda each: each.final_position_m or 0.0)
+    seen = [row for row in kept if row.split == Split.seen_levels.name]
+    row = min(seen or kept, key=lambda each: each.final_position_m or 0.0)
     assert row.evidence is not None
     with mpl.rc_context({"font.size": 9, "font.family": "sans-serif", "text.color": INK}):
         figure = plt.figure(figsize=(12, 3.3), dpi=120, facecolor=PAPER)
