@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from worldmodel.attention import LayerCache, hybrid_mask
+from worldmodel.branch_inputs import TextInputs, join_inputs, own_mask
 from worldmodel.documents import context_layout, frame_grid
 from worldmodel.feedforward import Modalities
 from worldmodel.flow import Prediction, euler_step, predicted_latent
@@ -135,8 +136,8 @@ class WorldModel:
         end = self._token_inputs(
             torch.full((*past.position.shape, 1), self.tokenizer.image_end), (marker.end + 1)[..., None]
         )
-        inputs = _join(_join(marker.inputs, frame), end)
-        mask = _own_mask(past.is_valid, torch.ones(inputs.ids.shape, dtype=torch.bool), num_text=1)
+        inputs = join_inputs(join_inputs(marker.inputs, frame), end)
+        mask = own_mask(past.is_valid, torch.ones(inputs.ids.shape, dtype=torch.bool), num_text=1)
         mask[:, :, :-1, -1] = False  # nothing sees the marker that ends the frame
         attend = BranchAttend(past.caches(context), mask)
         self.transfusion(inputs, attend, Modalities.of(inputs.is_image), dtype=self.dtype)
@@ -177,7 +178,7 @@ class WorldModel:
             **{each.name: getattr(text.inputs, each.name)[:, :, :-2] for each in fields(TokenInputs)}
         )
         is_valid, following = text.is_valid[:, :, :-2], text.inputs.ids[:, :, 1:-1]
-        mask = _own_mask(past.is_valid, is_valid, num_text=is_valid.shape[2])
+        mask = own_mask(past.is_valid, is_valid, num_text=is_valid.shape[2])
         attend = BranchAttend(past.caches(context), mask)
         hidden, _ = self.transfusion(inputs, attend, Modalities.of(inputs.is_image), dtype=self.dtype)
         nats = torch.zeros(is_valid.shape)
@@ -223,7 +224,7 @@ class WorldModel:
         self,
         context: Context,
         past: _Past,
-        text: "_TextInputs",
+        text: TextInputs,
         noise: Float[Tensor, "token channel"],
         num_steps: int,
         guidance: float,
@@ -251,7 +252,7 @@ class WorldModel:
         self,
         context: Context,
         past: _Past,
-        text: "_TextInputs | None",
+        text: TextInputs | None,
         noised: Float[Tensor, "problem candidate token channel"],
         time: float,
     ) -> tuple[Float[Tensor, "problem candidate token channel"], _Past]:
@@ -261,9 +262,9 @@ class WorldModel:
         inputs = self._frame_inputs(noised, position, time=time)
         valid = torch.ones(noised.shape[:3], dtype=torch.bool)
         if text is not None:
-            inputs = _join(text.inputs, inputs)
+            inputs = join_inputs(text.inputs, inputs)
             valid = torch.cat((text.is_valid, valid), dim=2)
-        mask = _own_mask(past.is_valid, valid, num_text=num_text)
+        mask = own_mask(past.is_valid, valid, num_text=num_text)
         attend = BranchAttend(past.caches(context), mask)
         hidden, _ = self.transfusion(inputs, attend, Modalities.of(inputs.is_image), dtype=self.dtype)
         output = self.transfusion.latents(hidden[:, :, num_text:])
@@ -283,9 +284,9 @@ class WorldModel:
         end = self._token_inputs(
             torch.full((*batch, 1), self.tokenizer.image_end), (past.position + 1)[..., None]
         )
-        inputs = _join(self._frame_inputs(latents, past.position, time=1.0), end)
+        inputs = join_inputs(self._frame_inputs(latents, past.position, time=1.0), end)
         valid = torch.ones(inputs.ids.shape, dtype=torch.bool)
-        mask = _own_mask(past.is_valid, valid, num_text=0)
+        mask = own_mask(past.is_valid, valid, num_text=0)
         mask[:, :, :-1, -1] = False  # the frame does not see the marker that ends it
         attend = BranchAttend(past.caches(context), mask)
         self.transfusion(inputs, attend, Modalities.of(inputs.is_image), dtype=self.dtype)
@@ -298,7 +299,7 @@ class WorldModel:
         position = torch.full(batch, context.next_position)
         return _Past(empty, empty, torch.zeros(*batch, 0, dtype=torch.bool), position)
 
-    def _text_inputs(self, texts: list[str], position: Int[Tensor, "problem candidate"]) -> "_TextInputs":
+    def _text_inputs(self, texts: list[str], position: Int[Tensor, "problem candidate"]) -> TextInputs:
         """Tokenise one text a candidate, put them at the right end of equally long rows, and add <image>."""
         tokenized = self.tokenizer.encode_many(texts)
         lengths = torch.tensor([len(tokens) for tokens in tokenized]).view(position.shape)
@@ -318,13 +319,13 @@ class WorldModel:
         positions = torch.where(from_start >= 0, position[..., None] + from_start, 0)
         inputs = self._token_inputs(columns["ids"], positions)
         inputs = replace(inputs, **{name: columns[name] for name in ("places", "values", "is_value")})
-        return _TextInputs(inputs, from_start >= 0, position + lengths + 1)
+        return TextInputs(inputs, from_start >= 0, position + lengths + 1)
 
-    def _marker_inputs(self, position: Int[Tensor, "problem candidate"]) -> "_TextInputs":
+    def _marker_inputs(self, position: Int[Tensor, "problem candidate"]) -> TextInputs:
         """Only <image>: a frame that follows from the past alone."""
         ids = torch.full((*position.shape, 1), self.tokenizer.image_begin)
         inputs = self._token_inputs(ids, position[..., None])
-        return _TextInputs(inputs, torch.ones(ids.shape, dtype=torch.bool), position + 1)
+        return TextInputs(inputs, torch.ones(ids.shape, dtype=torch.bool), position + 1)
 
     def _token_inputs(
         self, ids: Int[Tensor, "problem candidate token"], positions: Int[Tensor, "problem candidate token"]
@@ -362,43 +363,6 @@ class WorldModel:
             times=torch.full(batch, time),
             positions=torch.cat((in_time, grid.expand(*batch, 2)), dim=-1),
         )
-
-
-@dataclass(frozen=True)
-class _TextInputs:
-    """Text that comes before a frame, padded at its left end, and the position at which the frame stands."""
-
-    inputs: TokenInputs
-    is_valid: Bool[Tensor, "problem candidate token"]
-    end: Int[Tensor, "problem candidate"]
-
-
-def _join(first: TokenInputs, second: TokenInputs) -> TokenInputs:
-    """Concatenate along tokens."""
-    return TokenInputs(
-        **{
-            item.name: torch.cat((getattr(first, item.name), getattr(second, item.name)), dim=2)
-            for item in fields(TokenInputs)
-        }
-    )
-
-
-def _own_mask(
-    past_valid: Bool[Tensor, "problem candidate past"],
-    new_valid: Bool[Tensor, "problem candidate token"],
-    *,
-    num_text: int,
-) -> Bool[Tensor, "problem candidate token past_and_token"]:
-    """Return what each new token sees of the past and the new: text causally, a frame all text and itself.
-
-    A padding token sees itself, so that its softmax is defined; nobody sees it.
-    """
-    num_tokens = new_valid.shape[2]
-    index = torch.arange(num_tokens)
-    seen = (index[None, :] <= index[:, None]) | ((index >= num_text)[:, None] & (index >= num_text)[None, :])
-    new = (seen & new_valid[:, :, None, :]) | torch.eye(num_tokens, dtype=torch.bool)
-    past = past_valid[:, :, None, :].expand(*new.shape[:3], past_valid.shape[2])
-    return torch.cat((past, new), dim=-1)
 
 
 def _check_actions(actions: ActionTexts, num_problems: int) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from data_tools.config import store, to_dict, to_object
 from data_tools.provenance import current_commit, installed_versions
 from data_tools.randomness import generator_for
+from worldmodel.batches import Batches
 from worldmodel.checkpoint import latest_step
 from worldmodel.corpus import Corpus, load_corpora, make_batches, make_tokenizer
 from worldmodel.heldout import heldout_losses
@@ -32,6 +33,7 @@ from worldmodel.trainer import Trainer, make_trainer, train_step
 from worldmodel.training_record import make_record
 
 LOG = "log.jsonl"
+STEPS = "steps"
 
 
 def run(config: PretrainConfig, ranks: Ranks) -> None:
@@ -54,7 +56,6 @@ def train(
     """Train until `num_steps`, from the last checkpoint if there is one; leave the model in `out/model`."""
     ranks = ranks or Ranks()
     out = Path(config.out)
-    steps = out / "steps"
     with ranks.first_goes_ahead():
         tokenizer = _tokenizer_of_run(out, config, training)
     streams = {
@@ -62,20 +63,12 @@ def train(
         for role, corpus in (("training", training), ("heldout", heldout))
     }
     heldout_batches = [next(streams["heldout"]) for _ in range(config.num_heldout_batches)]
-    trainer = make_trainer(
-        config,
-        streams["training"],
-        vocab_size=tokenizer.vocab_size,
-        latent_channels=representation.num_channels,
-    )
-    newest = latest_step(steps)
-    if newest is not None:
-        trainer.restore(newest)
+    trainer = _trainer_of_run(out, config, streams["training"], tokenizer, representation)
     if ranks.is_first:
         _write_config(out, config)
 
     def write() -> None:
-        trainer.save(steps, keep=config.keep_checkpoints)
+        trainer.save(out / STEPS, keep=config.keep_checkpoints)
         record = make_record(
             training.trajectories,
             num_steps=trainer.step,
@@ -108,6 +101,23 @@ def train(
                 write()
             note = f"flow {record['flow']:.3f}  language {record['language']:.2f}"
             progress.update(task, completed=trainer.step, note=note)
+
+
+def _trainer_of_run(
+    out: Path,
+    config: PretrainConfig,
+    batches: Batches,
+    tokenizer: TextTokenizer,
+    representation: RaeRepresentation,
+) -> Trainer:
+    """Return the run as its last checkpoint left it, or before its first step."""
+    trainer = make_trainer(
+        config, batches, vocab_size=tokenizer.vocab_size, latent_channels=representation.num_channels
+    )
+    newest = latest_step(out / STEPS)
+    if newest is not None:
+        trainer.restore(newest)
+    return trainer
 
 
 def _timed_step(trainer: Trainer, config: PretrainConfig, ranks: Ranks) -> dict[str, object]:
