@@ -154,9 +154,7 @@ def world_model_evaluate(
     state = generator.get_state()
     with_goal = world_model.extend_context(context, goal_latents) if config.inverse_weight else None
 
-    def inverse_costs(
-        with_goal: Any, candidates: Float[Tensor, "problem sample step 4"]
-    ) -> Float[Tensor, "problem sample"]:
+    def inverse_costs(candidates: Float[Tensor, "problem sample step 4"]) -> Float[Tensor, "problem sample"]:
         texts = action_texts(whole_jumps(candidates, step_s=step_s))
         motions = [[without_time(text) for (text,) in own] for own in texts]
         nats = world_model.action_nats(with_goal, motions)
@@ -185,7 +183,7 @@ def world_model_evaluate(
     def evaluate(candidates: Float[Tensor, "problem sample step 4"]) -> Float[Tensor, "problem sample"]:
         if with_goal is None:
             return imagined_costs(candidates)
-        inverse = inverse_costs(with_goal, candidates)
+        inverse = inverse_costs(candidates)
         return _cost_best_again(
             candidates,
             inverse,

@@ -136,6 +136,7 @@ def _timed_step(trainer: Trainer, config: PretrainConfig, ranks: Ranks) -> dict[
         **asdict(done),
         "seconds": seconds,
         "tokens_per_s": batch.ids.numel() / seconds,
+        "texts_skipped": trainer.batches.num_skipped,
     }
 
 
