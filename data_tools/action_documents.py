@@ -10,7 +10,7 @@ from data_tools.anchors import Anchors, context_images
 from data_tools.document_config import DocumentConfig
 from data_tools.documents import Branch, Document, FrameKey, Image, Kind, Text
 from data_tools.pose import displacement_between
-from data_tools.trajectory import FrameText, TextKind, Trajectory
+from data_tools.trajectory import Trajectory
 
 
 class ForwardBuilder:
@@ -22,12 +22,10 @@ class ForwardBuilder:
 
     def __init__(self, trajectories: Sequence[Trajectory], config: DocumentConfig) -> None:
         self._trajectories, self._config = trajectories, config
-        self._anchors = Anchors(
-            trajectories, room=config.num_targets + config.max_context - 1, needs_poses=True
-        )
+        self._anchors = Anchors(trajectories, room=config.num_targets + config.max_context - 1)
 
     def build(self, *, rng: np.random.Generator) -> Document:
-        """Make a document whose number of frames is the same for every length of context."""
+        """Make a document of num_targets + max_context frames; of fewer where its trajectory has no more."""
         config = self._config
         anchor = self._anchors.draw(rng=rng)
         context = context_images(anchor, int(rng.integers(1, config.max_context + 1)))
@@ -61,7 +59,7 @@ class InverseBuilder:
 
     def __init__(self, trajectories: Sequence[Trajectory], config: DocumentConfig) -> None:
         self._trajectories, self._config = trajectories, config
-        self._anchors = Anchors(trajectories, room=config.num_goals, needs_poses=True)
+        self._anchors = Anchors(trajectories, room=config.num_goals)
 
     def build(self, *, rng: np.random.Generator) -> Document:
         """Make a document of up to `num_goals` goals at distinct horizons."""
@@ -88,11 +86,12 @@ class InstructedBuilder:
 
     def __init__(self, trajectories: Sequence[Trajectory], config: DocumentConfig, *, held_out: bool) -> None:
         self._trajectories, self._config = trajectories, config
-        groups: dict[FrameKey, list[FrameText]] = {}
+        groups: dict[FrameKey, list[tuple[str, int]]] = {}
         for index, trajectory in enumerate(trajectories):
             for text in trajectory.texts if trajectory.poses is not None else ():
-                if text.kind is TextKind.instruction and text.held_out == held_out:
-                    groups.setdefault(FrameKey(index, text.frame), []).append(text)
+                # Instructions are the texts with an end.
+                if text.end_frame is not None and text.held_out == held_out:
+                    groups.setdefault(FrameKey(index, text.frame), []).append((text.text, text.end_frame))
         if not groups:
             raise ValueError(
                 f"none of {len(trajectories)} trajectories has instructions with held_out={held_out}; "
@@ -107,17 +106,17 @@ class InstructedBuilder:
         context = context_images(anchor, int(rng.integers(1, config.max_context + 1)))
         chosen = [commands[index] for index in rng.permutation(len(commands))[: config.num_goals].tolist()]
         trajectory = self._trajectories[anchor.trajectory]
-        ends = [command.frame if command.end_frame is None else command.end_frame for command in chosen]
+        ends = [end for _, end in chosen]
         texts = action_texts(trajectory, [anchor.frame] * len(ends), ends)
         branches = tuple(
             Branch(
                 (
-                    Text(command.text, 0.0),
+                    Text(command, 0.0),
                     Text(text, 1.0),
                     Image(FrameKey(anchor.trajectory, end), is_target=True),
                 )
             )
-            for command, text, end in zip(chosen, texts, ends, strict=True)
+            for (command, end), text in zip(chosen, texts, strict=True)
         )
         return Document(Kind.instructed, context, branches)
 

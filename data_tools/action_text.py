@@ -61,8 +61,11 @@ def parse_actions(texts: Sequence[str]) -> Float64[np.ndarray, "action 4"]:
 
 
 def without_time(text: str) -> str:
-    """Return an action's text up to its duration: what is asked of a model that may leave the time open."""
-    return text[: text.index(", dt=")]
+    """Return an action's text up to its duration: what is asked of a model that may leave the time open.
+
+    ValueError if it is no action.
+    """
+    return text[: _match(text).start(4) - len(", dt=")]
 
 
 def round_actions(actions: Float[np.ndarray, "*batch 4"]) -> Float[np.ndarray, "*batch 4"]:
@@ -82,11 +85,15 @@ def _round(actions: Float[np.ndarray, "*batch 4"]) -> Float64[np.ndarray, "*batc
     return rounded
 
 
-def _numbers(text: str) -> tuple[float, float, float, float]:
+def _match(text: str) -> re.Match[str]:
     found = _FORM.fullmatch(text)
     if found is None:
         raise ValueError(f"not an action: {text[:100]!r}; the form is {EXAMPLE!r}, with {RANGE}")
-    dx, dy, dyaw, dt = (float(number) for number in found.groups())
+    return found
+
+
+def _numbers(text: str) -> tuple[float, float, float, float]:
+    dx, dy, dyaw, dt = (float(number) for number in _match(text).groups())
     if abs(dyaw) > HIGHEST[2]:
         raise ValueError(f"dyaw={dyaw:+.3f} in {text!r} is more than half a turn; the text holds {RANGE}")
     return dx, dy, dyaw, dt

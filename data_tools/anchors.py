@@ -9,23 +9,21 @@ from data_tools.trajectory import Trajectory
 
 
 class Anchors:
-    """All frames that have `room` frames after them, equally likely.
+    """All frames that have `room` frames after them, equally likely, of trajectories with poses.
 
-    A trajectory of at least two frames that is too short for that gives its first frame only. Without
-    `needs_poses`, trajectories without poses count as well.
+    A trajectory of at least two frames that is too short for that gives its first frame only.
     """
 
-    def __init__(self, trajectories: Sequence[Trajectory], *, room: int, needs_poses: bool) -> None:
+    def __init__(self, trajectories: Sequence[Trajectory], *, room: int) -> None:
         counts = [
             0
-            if trajectory.num_frames < 2 or (needs_poses and trajectory.poses is None)
+            if trajectory.num_frames < 2 or trajectory.poses is None
             else max(trajectory.num_frames - room, 1)
             for trajectory in trajectories
         ]
         if sum(counts) == 0:
-            what = "two frames and poses" if needs_poses else "two frames"
             raise ValueError(
-                f"none of {len(trajectories)} trajectories has {what}; record or name other data"
+                f"none of {len(trajectories)} trajectories has two frames and poses; name other data"
             )
         self._ends = np.cumsum(counts, dtype=np.int64)
 

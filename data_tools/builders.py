@@ -30,13 +30,9 @@ def make_builders(
     config: DocumentConfig,
     *,
     kinds: Sequence[Kind] = tuple(Kind),
-    held_out: bool = False,
 ) -> Mapping[Kind, Builder]:
-    """Return a builder for each kind; ValueError for a kind that the data cannot make.
-
-    `held_out` chooses the wordings kept from training instead of all others: only evaluation sets it.
-    """
-    return {kind: _make(kind, trajectories, texts, config, held_out) for kind in kinds}
+    """Return a builder for each kind, without held-out wordings; ValueError for what the data cannot make."""
+    return {kind: _make(kind, trajectories, texts, config) for kind in kinds}
 
 
 def _make(
@@ -44,7 +40,6 @@ def _make(
     trajectories: Sequence[Trajectory],
     texts: Sequence[str],
     config: DocumentConfig,
-    held_out: bool,
 ) -> Builder:
     match kind:
         case Kind.forward:
@@ -52,11 +47,11 @@ def _make(
         case Kind.inverse:
             builder = InverseBuilder(trajectories, config)
         case Kind.instructed:
-            builder = InstructedBuilder(trajectories, config, held_out=held_out)
+            builder = InstructedBuilder(trajectories, config, held_out=False)
         case Kind.caption:
-            builder = CaptionBuilder(trajectories, config, held_out=held_out)
+            builder = CaptionBuilder(trajectories, config, held_out=False)
         case Kind.question:
-            builder = QuestionBuilder(trajectories, config, held_out=held_out)
+            builder = QuestionBuilder(trajectories, config, held_out=False)
         case Kind.video:
             builder = VideoBuilder(trajectories, config)
         case Kind.text:

@@ -128,8 +128,9 @@ def parse_command(text: str) -> list[Float64[np.ndarray, " 3"]]:
 
     A list is joined by `then`, `and then`, commas or semicolons; `while turning` makes an arc of constant
     curvature. A press of a key is a motion of its own: w and s step KEY_STEP_M, q and e step aside, a and d
-    turn KEY_TURN_DEG. ValueError names the part that is not understood, asks for a missing distance or angle,
-    and refuses distances above MAX_LENGTH_M and turns above MAX_TURN_DEG.
+    turn KEY_TURN_DEG; different keys stand apart, as in `ww a`. ValueError names the part that is not
+    understood, asks for a missing distance or angle, and refuses distances above MAX_LENGTH_M and turns above
+    MAX_TURN_DEG.
     """
     if len(text) > MAX_CHARACTERS:
         raise ValueError(f"a command has up to {MAX_CHARACTERS} characters; this one has {len(text)}")
@@ -242,9 +243,10 @@ def _turn_to_degrees(found: re.Match[str]) -> str:
 
 
 def _parse_clause(clause: str, command: str) -> list[Float64[np.ndarray, " 3"]]:
-    compact = clause.replace(" ", "")
-    if compact and set(compact) <= _KEYS.keys():
-        return [np.array(_KEYS[key]) for key in compact]
+    presses = clause.split()
+    # `www` is three presses; `was` and `we` are words.
+    if presses and all(word == word[0] * len(word) and word[0] in _KEYS for word in presses):
+        return [np.array(_KEYS[key]) for key in "".join(presses)]
     if clause in _STILL_WORDS:
         return [np.zeros(3)]
     if clause in (*_TURN_AROUND[0], *_TURN_AROUND[1]):

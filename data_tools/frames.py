@@ -49,7 +49,7 @@ def read_frame(path: Path) -> UInt8[np.ndarray, "height width 3"]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"{path} has more than {MAX_PIXELS} pixels; scale it down first") from error
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path} is gone; it was there when its trajectory was opened") from error
+        raise FileNotFoundError(f"{path} is gone, or was never there") from error
     except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all three for broken files
         raise ValueError(f"{path} is not a readable JPEG or PNG: {error}") from error
     raise ValueError(f"{path} has {size} pixels, more than {MAX_PIXELS}; scale it down first")

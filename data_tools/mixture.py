@@ -53,10 +53,6 @@ class MixtureConfig:
         return {kind: share for kind, share in shares.items() if share > 0}
 
 
-PAPER_MIXTURE = MixtureConfig(text=50.0, image_text=22.5, video=25.0, action=2.5)
-"""Shares of arXiv 2603.03276, as notes on it give them."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Shard:
     """Which of `num_shards` disjoint parts of the stream this is: one for each worker of each rank."""
@@ -94,11 +90,11 @@ class Mixture:
         count_tokens: Callable[[Document], int],
         shard: Shard | None = None,
     ) -> None:
+        if not all(0 <= share < float("inf") for share in shares.values()) or not any(shares.values()):
+            raise ValueError(f"a mixture needs finite shares, none negative, not all 0; got {dict(shares)}")
         wanted = {kind: share for kind, share in shares.items() if share > 0}
         if missing := [kind.value for kind in wanted if kind not in builders]:
             raise ValueError(f"no builder for {', '.join(missing)}; give one, or give these kinds no weight")
-        if not wanted or not all(0 < share < float("inf") for share in wanted.values()):
-            raise ValueError(f"a mixture needs finite shares, one at least above 0; got {dict(shares)}")
         total = sum(wanted.values())
         # In the order of Kind, so that ties do not depend on how a mapping was written.
         self._shares = {kind: wanted[kind] / total for kind in Kind if kind in wanted}

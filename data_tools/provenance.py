@@ -1,10 +1,13 @@
-"""Provenance: which commit and which versions made a result; written beside every result."""
+"""Provenance: which commit, source and versions made a result; written beside every result."""
 
+import functools
+import hashlib
 import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
 
+_SOURCES = ("data_tools", "worldmodel", "envs", "planners")
 _PACKAGES = ("worldnav", "numpy", "torch", "vizdoom", "gymnasium", "ray")
 
 
@@ -35,3 +38,13 @@ def installed_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+@functools.cache
+def source_hash() -> str:
+    """Return the SHA-256 over the Python files of our packages: what a result depends on besides versions."""
+    root = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256()
+    for path in sorted(path for package in _SOURCES for path in (root / package).rglob("*.py")):
+        digest.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes())
+    return digest.hexdigest()

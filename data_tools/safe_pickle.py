@@ -2,7 +2,8 @@
 
 Python's unpickler calls whatever the file names. This one hands out stand-ins for the few constructors that
 NumPy's own pickles need, checks what they are given, and refuses every other name, so that a file can neither
-run code nor describe an array larger than itself.
+run code nor describe an array larger than itself. What it can do is mention one container many times inside
+another: reading takes each once, but to convert, print or compare the result may take for ever.
 """
 
 import io
@@ -11,6 +12,7 @@ import pickletools
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Shaped
@@ -136,8 +138,9 @@ def _constructors() -> dict[tuple[str, str], object]:
         ("_codecs", "encode"): _Constructor(_encode),
     }
     for builtins in ("builtins", "__builtin__"):  # Python 3 and Python 2
-        for build in (set, frozenset, complex):
+        for build in (set, complex):
             allowed[builtins, build.__name__] = _Constructor(build)
+        allowed[builtins, "frozenset"] = _Constructor(_FrozenSet)
         allowed[builtins, "bytes"] = _Constructor(lambda: b"")  # how protocol 2 writes no bytes
     for core in ("numpy.core", "numpy._core"):  # NumPy 1 and NumPy 2
         allowed[f"{core}.multiarray", "_reconstruct"] = _Constructor(lambda *_: _Array())
@@ -146,8 +149,48 @@ def _constructors() -> dict[tuple[str, str], object]:
     return allowed
 
 
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str, /) -> object:
+class _Tuple(tuple):
+    """A tuple that is no key: hashing one that mentions others many times over would never end."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        raise _Refused("it holds a tuple as a key or as a member of a set")
+
+
+class _FrozenSet(frozenset):
+    """A frozen set that is no key, for the same reason: equal ones would be compared."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        raise _Refused("it holds a frozen set as a key or as a member of a set")
+
+
+def _load_as(container: type[tuple] | type[frozenset], opcode: bytes) -> Callable[[Any], None]:
+    """Return the function of an opcode that builds a container, with ours in its place."""
+    load = pickle._Unpickler.dispatch[opcode[0]]
+
+    def load_ours(unpickler: Any) -> None:
+        load(unpickler)
+        unpickler.stack[-1] = container(unpickler.stack[-1])
+
+    return load_ours
+
+
+class _Unpickler(pickle._Unpickler):
+    """The unpickler in Python: that in C hashes keys before anybody can look at them."""
+
+    dispatch: ClassVar = {
+        **pickle._Unpickler.dispatch,
+        **{
+            opcode[0]: _load_as(_Tuple, opcode)
+            for opcode in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3, pickle.EMPTY_TUPLE)
+        },
+        pickle.FROZENSET[0]: _load_as(_FrozenSet, pickle.FROZENSET),
+    }
+
+    def find_class(self, module: str, name: str) -> object:
         found = _constructors().get((module, name))
         if found is None:
             raise _Refused(f"it names {module}.{name}")
@@ -182,7 +225,11 @@ class _Resolver:
                 return value.value
             case dict():
                 return {self.resolve(key): self.resolve(item) for key, item in value.items()}
-            case list() | tuple() | set() | frozenset():
+            case tuple():
+                return tuple(self.resolve(item) for item in value)
+            case frozenset():
+                return frozenset(self.resolve(item) for item in value)
+            case list() | set():
                 return type(value)(self.resolve(item) for item in value)
             case (
                 None

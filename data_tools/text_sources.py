@@ -6,7 +6,6 @@ files of the same names, and keeps a file only if its hash is right. A file that
 
 import hashlib
 import json
-import os
 import sys
 import urllib.request
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from data_tools.config import schema, to_object
+from data_tools.whole_file import whole_file
 
 TIMEOUT_S = 60.0
 
@@ -150,13 +150,8 @@ def fetch(source: TextSource, folder: Path, *, from_folder: Path | None = None) 
             )
         origin, content = str(path), path.read_bytes()
     check_bytes(source, content, origin)
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{source.file_name}.{os.getpid()}"
-    try:
+    with whole_file(target) as temporary:
         temporary.write_bytes(content)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
     return target
 
 
@@ -166,7 +161,7 @@ def check_bytes(source: TextSource, content: bytes, origin: str) -> None:
     if found != source.sha256:
         raise ValueError(
             f"{origin} is not {source.name}: needed {source.num_bytes} bytes with sha256 {source.sha256}, "
-            f"got {len(content)} bytes with {found}; remove it and fetch again"
+            f"got {len(content)} bytes with {found}; if that is a file, remove it and fetch again"
         )
 
 
@@ -185,9 +180,9 @@ def read_texts(source: TextSource, folder: Path) -> list[str]:
             return parse_instructions(text, origin=str(path))
 
 
-def read_training_texts(folder: Path) -> list[str]:
-    """Read every training source from a folder, in the order of SOURCES."""
-    return [text for source in SOURCES if source.use is Use.training for text in read_texts(source, folder)]
+def read_texts_of_use(use: Use, folder: Path) -> list[str]:
+    """Read every source of a use from a folder, in the order of SOURCES."""
+    return [text for source in SOURCES if source.use is use for text in read_texts(source, folder)]
 
 
 def parse_instructions(content: str, *, origin: str) -> list[str]:

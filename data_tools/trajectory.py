@@ -11,41 +11,39 @@ The folder is the one of Navigation World Models, with two files of ours beside 
 import enum
 import json
 import os
-import pickle
 import shutil
 import uuid
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import NoneType
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
 from data_tools.frames import FrameFiles, Frames, read_frame, write_frames
-from data_tools.pose import compose, displacement_between, integrate, move, wrap_angle
-from data_tools.safe_pickle import load_pickle
+from data_tools.pose_file import POSE_FILE, read_poses, write_poses
 
-__all__ = [
-    "FrameFiles",
-    "FrameText",
-    "Frames",
-    "ReadReport",
-    "Skipped",
-    "TextKind",
-    "Trajectory",
-    "compose",
-    "displacement_between",
-    "integrate",
-    "move",
-    "read_trajectories",
-    "read_trajectory",
-    "wrap_angle",
-    "write_trajectory",
-]
-
-NWM_PERIOD_S = 0.25
-"""Time between frames of the NWM sets, whose folders hold no times (their rate is 4 frames a second)."""
 FORMAT_VERSION = 1
 _PARTIAL = ".partial"
+_INFO_TYPES: dict[str, tuple[type, ...]] = {
+    "format_version": (int,),
+    "place": (str,),
+    "has_poses": (bool,),
+    "times_s": (list,),
+    "num_texts": (int,),
+}
+_TEXT_TYPES: dict[str, tuple[type, ...]] = {
+    "frame": (int,),
+    "end_frame": (int, NoneType),
+    "kind": (str,),
+    "text": (str,),
+    "answer": (str, NoneType),
+    "held_out": (bool,),
+}
+_BAD_JSON = (ValueError, TypeError, KeyError, RecursionError, OverflowError)
+"""What reading a file that is no JSON, or not the JSON that is needed, can raise."""
 
 
 class TextKind(enum.Enum):
@@ -176,24 +174,27 @@ def write_trajectory(trajectory: Trajectory, root: Path) -> Path:
     return folder
 
 
-def read_trajectory(
-    folder: Path, *, period_s: float = NWM_PERIOD_S, check_frames: bool = False
-) -> Trajectory:
+def read_trajectory(folder: Path, *, period_s: float | None = None, check_frames: bool = False) -> Trajectory:
     """Open a trajectory folder, ours or one in the layout of NWM.
 
     Poses and times are read and checked now, frames are only counted, and read when asked for; `check_frames`
-    reads each of them now. `period_s` is the time between frames [s] of folders without info.json. ValueError
-    or FileNotFoundError says what is missing, does not agree or cannot be read.
+    reads each of them now. `period_s` is the time between frames [s] of folders without info.json; None
+    refuses these. ValueError or FileNotFoundError says what is missing, does not agree or cannot be read.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder; a trajectory is a folder with 0.jpg, 1.jpg, ...")
     info = _read_info(folder)
-    poses = None if info is not None and not info.has_poses else _read_poses(folder)
-    if info is None:
+    poses = _read_poses(folder, info)
+    if info is not None:
+        times_s = np.array(info.times_s, dtype=np.float64)
+    elif period_s is not None:
         assert poses is not None
         times_s = np.arange(len(poses)) * period_s
     else:
-        times_s = np.array(info.times_s, dtype=np.float64)
+        raise ValueError(
+            f"{folder} has no info.json with times; if others wrote it, say the time between its frames with "
+            "period_s, as `data_tools.formats.nwm.read_nwm` does"
+        )
     if poses is not None and len(poses) != len(times_s):
         raise ValueError(f"{folder}: lengths disagree: {len(times_s)} times, {len(poses)} poses")
     frames = _find_frames(folder, num_frames=len(times_s))
@@ -213,21 +214,31 @@ def read_trajectory(
     )
 
 
-def read_trajectories(
-    root: Path, *, period_s: float = NWM_PERIOD_S, check_frames: bool = False
-) -> ReadReport:
+def read_trajectories(root: Path, *, period_s: float | None = None, check_frames: bool = False) -> ReadReport:
     """Open every trajectory folder in `root`, sorted by name; the rest is listed as skipped, with reasons."""
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder; it should hold one folder a trajectory")
+    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    unfinished = tuple(
+        Skipped(folder, "unfinished: still being written, or its recorder was stopped")
+        for folder in folders
+        if folder.name.startswith(".") and folder.name.endswith(_PARTIAL)
+    )
+    visible = [folder for folder in folders if not folder.name.startswith(".")]
+    report = read_folders(visible, period_s=period_s, check_frames=check_frames)
+    return ReadReport(report.trajectories, unfinished + report.skipped)
+
+
+def read_folders(
+    folders: Iterable[Path], *, period_s: float | None = None, check_frames: bool = False
+) -> ReadReport:
+    """Open trajectory folders, in their order, as `read_trajectory` does; list those that it refuses."""
     trajectories, skipped = [], []
-    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-        if folder.name.endswith(_PARTIAL):
-            skipped.append(Skipped(folder, "unfinished: still being written, or its recorder was stopped"))
-        elif not folder.name.startswith("."):
-            try:
-                trajectories.append(read_trajectory(folder, period_s=period_s, check_frames=check_frames))
-            except (ValueError, OSError) as error:
-                skipped.append(Skipped(folder, str(error)))
+    for folder in folders:
+        try:
+            trajectories.append(read_trajectory(folder, period_s=period_s, check_frames=check_frames))
+        except (ValueError, OSError) as error:
+            skipped.append(Skipped(folder, str(error)))
     return ReadReport(tuple(trajectories), tuple(skipped))
 
 
@@ -242,9 +253,7 @@ class _Info:
 def _write_files(trajectory: Trajectory, folder: Path) -> None:
     write_frames(trajectory.frames, folder)
     if trajectory.poses is not None:
-        # Copies, so that the pickle holds the two arrays and not the views' base.
-        content = {"position": trajectory.poses[:, :2].copy(), "yaw": trajectory.poses[:, 2].copy()}
-        (folder / "traj_data.pkl").write_bytes(pickle.dumps(content, protocol=4))
+        write_poses(trajectory.poses, folder)
     if trajectory.texts:
         lines = [json.dumps({**asdict(text), "kind": text.kind.name}) for text in trajectory.texts]
         (folder / "texts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -260,25 +269,41 @@ def _write_files(trajectory: Trajectory, folder: Path) -> None:
 
 
 def _read_info(folder: Path) -> _Info | None:
+    """Read our description of a folder; None for folders in the layout of NWM that others wrote."""
     path = folder / "info.json"
     if not path.exists():
+        if (folder / "texts.jsonl").exists():
+            raise ValueError(
+                f"{path} is missing and texts.jsonl is there: a recording that lost its place and times; "
+                "get it whole again, or remove it"
+            )
         return None
     try:
-        content = json.loads(path.read_bytes())
-        version = content["format_version"]
-        info = _Info(
-            place=str(content["place"]),
-            has_poses=bool(content["has_poses"]),
-            times_s=[float(time_s) for time_s in content["times_s"]],
-            num_texts=int(content["num_texts"]),
-        )
-    except (ValueError, TypeError, KeyError) as error:
+        content = _check_types(json.loads(path.read_bytes()), _INFO_TYPES)
+        if content["format_version"] == FORMAT_VERSION:
+            return _Info(
+                place=content["place"],
+                has_poses=content["has_poses"],
+                times_s=[float(time_s) for time_s in content["times_s"]],
+                num_texts=content["num_texts"],
+            )
+    except _BAD_JSON as error:
         raise ValueError(
             f"{path} is not a description of a trajectory: {type(error).__name__}: {error}"
         ) from error
-    if version != FORMAT_VERSION:
-        raise ValueError(f"{path} is not of format version {FORMAT_VERSION}; it says {version!r}")
-    return info
+    raise ValueError(
+        f"{path} is not of format version {FORMAT_VERSION}; it says {content['format_version']!r}"
+    )
+
+
+def _read_poses(folder: Path, info: _Info | None) -> Float64[np.ndarray, "frame 3"] | None:
+    if info is None or info.has_poses:
+        return read_poses(folder)
+    if (folder / POSE_FILE).exists():
+        raise ValueError(
+            f"{folder}: info.json says that it has no poses, and {POSE_FILE} is there; remove one"
+        )
+    return None
 
 
 def _read_texts(folder: Path) -> tuple[FrameText, ...]:
@@ -286,41 +311,26 @@ def _read_texts(folder: Path) -> tuple[FrameText, ...]:
     if not path.exists():
         return ()
     texts = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").rstrip("\n").split("\n"), start=1):
+    for number, line in enumerate(path.read_bytes().rstrip(b"\n").split(b"\n"), start=1):
         try:
-            fields = json.loads(line)
+            fields = _check_types(json.loads(line), _TEXT_TYPES)
             texts.append(FrameText(**{**fields, "kind": TextKind[fields["kind"]]}))
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{path}, line {number}: not a text about a frame: {error}") from error
+        except _BAD_JSON as error:
+            raise ValueError(
+                f"{path}, line {number}: not a text about a frame: {type(error).__name__}: {error}"
+            ) from error
     return tuple(texts)
 
 
-def _read_poses(folder: Path) -> Float64[np.ndarray, "frame 3"]:
-    path = folder / "traj_data.pkl"
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing; it holds the positions and yaws of the recording")
-    content = load_pickle(path)
-    if not isinstance(content, dict) or not {"position", "yaw"} <= content.keys():
-        raise ValueError(f"{path} needs a dict with `position` and `yaw`; it holds {_describe(content)}")
-    try:
-        position = np.asarray(content["position"], dtype=np.float64)
-        yaw_rad = np.asarray(content["yaw"], dtype=np.float64)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: position and yaw must be arrays of numbers: {error}") from error
-    if yaw_rad.ndim == 2 and yaw_rad.shape[1] == 1:  # some sets hold a column
-        yaw_rad = yaw_rad[:, 0]
-    if position.ndim != 2 or position.shape[1] != 2 or yaw_rad.ndim != 1:
-        raise ValueError(
-            f"{path} needs position [frame, 2] and yaw [frame]; it holds {list(position.shape)} "
-            f"and {list(yaw_rad.shape)}"
-        )
-    if len(position) != len(yaw_rad):
-        raise ValueError(f"{path}: lengths disagree: {len(position)} positions, {len(yaw_rad)} yaws")
-    return np.column_stack([position, yaw_rad])
-
-
-def _describe(content: object) -> str:
-    return f"a dict with {sorted(map(str, content))}" if isinstance(content, dict) else type(content).__name__
+def _check_types(content: Any, types: dict[str, tuple[type, ...]]) -> dict[str, Any]:
+    """Return a JSON object; TypeError unless its fields are of exactly these types (true is no number)."""
+    if not isinstance(content, dict):
+        raise TypeError(f"it is no object with fields but {type(content).__name__}")
+    for name, value in content.items():
+        if name in types and type(value) not in types[name]:
+            needed = " or ".join(kind.__name__ for kind in types[name])
+            raise TypeError(f"{name} must be {needed}, it is {repr(value)[:50]}")
+    return content
 
 
 def _find_frames(folder: Path, *, num_frames: int) -> FrameFiles:

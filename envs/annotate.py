@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from data_tools.command_text import describe_motion
-from data_tools.trajectory import FrameText, TextKind, displacement_between
+from data_tools.pose import displacement_between
+from data_tools.trajectory import FrameText, TextKind
 from envs.free_space import FreeSpace
 from envs.nouns import NOUNS, is_plural
 
@@ -48,7 +49,7 @@ class Scene:
 
     @property
     def wall_ahead_m(self) -> float:
-        """Distance to the nearest obstacle straight ahead."""
+        """Distance to the nearest obstacle straight ahead: what is seen; how far one can go is `free`'s."""
         return float(self.free.distance_m[np.abs(self.free.bearing_rad).argmin()])
 
 
@@ -74,8 +75,8 @@ def distance_words(distance_m: float) -> str:
 
 
 def write_caption(scene: Scene, *, rng: np.random.Generator) -> str:
-    """Return one or two sentences about what is visible; never two the same way."""
-    facts = [_say_wall(scene, rng=rng), _say_room(scene, rng=rng)]
+    """Return a sentence of one to three facts about what is visible, in one of many wordings."""
+    facts = [_say_ahead(scene, rng=rng), _say_room(scene, rng=rng)]
     for seen in scene.objects[:3]:
         facts.insert(0, _say_object(seen, rng=rng))
     num_facts = min(len(facts), int(rng.integers(1, 4)))
@@ -88,7 +89,7 @@ def write_caption(scene: Scene, *, rng: np.random.Generator) -> str:
 def write_question(scene: Scene, *, rng: np.random.Generator) -> tuple[str, str]:
     """Return a question about the frame and its answer."""
     makers: list[Callable[..., tuple[str, str]]] = [
-        _ask_wall,
+        _ask_ahead,
         _ask_free,
         _ask_room,
         _ask_presence,
@@ -128,7 +129,7 @@ def write_instructions(
 
 
 def annotate_frame(frame: int, scene: Scene, *, rng: np.random.Generator) -> tuple[FrameText, ...]:
-    """Return one caption and two different questions about a frame."""
+    """Return one caption and two questions about a frame; one question if the same was drawn twice."""
     questions = {write_question(scene, rng=rng) for _ in range(2)}
     caption = FrameText(
         frame=frame,
@@ -154,7 +155,7 @@ def _join(facts: list[str], *, rng: np.random.Generator) -> str:
     if len(facts) == 1:
         return facts[0]
     head = _pick([", ", "; ", " and "], rng=rng).join(facts[:-1])
-    return head + _pick([", and ", ". There, ", "; "], rng=rng).replace(". There, ", "; also, ") + facts[-1]
+    return head + _pick([", and ", "; also, ", "; "], rng=rng) + facts[-1]
 
 
 def _place_words(seen: SeenObject, *, rng: np.random.Generator) -> str:
@@ -182,14 +183,18 @@ def _say_object(seen: SeenObject, *, rng: np.random.Generator) -> str:
     )
 
 
-def _say_wall(scene: Scene, *, rng: np.random.Generator) -> str:
-    wall_m = scene.wall_ahead_m
-    words = distance_words(wall_m)
+def _say_ahead(scene: Scene, *, rng: np.random.Generator) -> str:
+    """Say how far the wall is, along a ray, or how far one can go, which takes the width of the body."""
+    wall_m, way_m = scene.wall_ahead_m, scene.free.ahead_m()
     if wall_m < 1.0:
-        return _pick(["a wall is right in front", f"the way is blocked {words} ahead"], rng=rng)
-    if wall_m < FAR_M:
-        return _pick([f"the wall ahead is {words} away", f"the way ahead is free for {words}"], rng=rng)
-    return _pick([f"the way ahead is free for {words}", "the view ahead is long and open"], rng=rng)
+        wall = "a wall is right in front"
+    elif wall_m < FAR_M:
+        wall = f"the wall ahead is {distance_words(wall_m)} away"
+    else:
+        wall = "the view ahead is long and open"
+    words = distance_words(way_m)
+    way = f"the way is blocked {words} ahead" if way_m < 1.0 else f"the way ahead is free for {words}"
+    return _pick([wall, way], rng=rng)
 
 
 def _say_room(scene: Scene, *, rng: np.random.Generator) -> str:
@@ -204,12 +209,15 @@ def _say_room(scene: Scene, *, rng: np.random.Generator) -> str:
     return _pick(["both sides have some room", "it is about equally wide on both sides"], rng=rng)
 
 
-def _ask_wall(scene: Scene, *, rng: np.random.Generator) -> tuple[str, str]:
-    question = _pick(
-        ["how far is the wall ahead?", "how far can you go straight ahead?", "how much room is ahead?"],
-        rng=rng,
-    )
-    return question, distance_words(scene.wall_ahead_m)
+def _ask_ahead(scene: Scene, *, rng: np.random.Generator) -> tuple[str, str]:
+    way = distance_words(scene.free.ahead_m())
+    answers = {
+        "how far is the wall ahead?": distance_words(scene.wall_ahead_m),
+        "how far can you go straight ahead?": way,
+        "how much room is ahead?": way,
+    }
+    question = _pick(list(answers), rng=rng)
+    return question, answers[question]
 
 
 def _ask_free(scene: Scene, *, rng: np.random.Generator) -> tuple[str, str]:

@@ -6,6 +6,7 @@ It can be stopped at any moment; the same command goes on from where it was. Bes
 """
 
 import contextlib
+import errno
 import json
 import multiprocessing
 import os
@@ -13,7 +14,7 @@ import shutil
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from data_tools import config as configuration
 from data_tools.provenance import current_commit, installed_versions
 from data_tools.trajectory import write_trajectory
+from data_tools.whole_file import write_text
 from envs.collect_summary import Numbers, Row, numbers_table, row_of, summarise
 from envs.level_recorder import LevelRecorder, RecordConfig, trajectory_name
 from envs.levels import TRAIN_LEVELS, check_level
@@ -39,12 +41,13 @@ _TRAJECTORIES_PER_TASK = 25
 
 
 @dataclass(frozen=True, kw_only=True)
-class CollectConfig(RecordConfig):
-    """What to record, and how; frame size, shares and the like are those of `RecordConfig`.
+class CollectConfig:
+    """What to record, and how.
 
     Attributes:
         out: Folder of the trajectories.
         seed: Trajectories of different seeds are different, and have different names.
+        record: What a trajectory is made of: frame size, length, shares.
         levels: Levels of `envs.levels`; the training levels unless given.
         frames_per_level: Frames of each level, rounded up to whole trajectories.
         workers: Processes.
@@ -52,12 +55,12 @@ class CollectConfig(RecordConfig):
 
     out: str
     seed: int
+    record: RecordConfig = field(default_factory=RecordConfig)
     levels: list[str] = field(default_factory=lambda: list(TRAIN_LEVELS))
     frames_per_level: int = 30_000
     workers: int = 2
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         for level in self.levels:
             check_level(level)
         if len(set(self.levels)) != len(self.levels):
@@ -71,12 +74,7 @@ class CollectConfig(RecordConfig):
     @property
     def trajectories_per_level(self) -> int:
         """Trajectories of each level."""
-        return -(-self.frames_per_level // self.trajectory_frames)
-
-    @property
-    def record(self) -> RecordConfig:
-        """The part that determines the trajectories."""
-        return RecordConfig(**{one.name: getattr(self, one.name) for one in fields(RecordConfig)})
+        return -(-self.frames_per_level // self.record.trajectory_frames)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +115,7 @@ def collect(config: CollectConfig, *, console: Console) -> Collection:
     _remove_unfinished(out, {name for of_level in names.values() for name in of_level})
     started_s = time.monotonic()
     num_recorded = _run(_tasks(out, names, config), config, console=console)
-    rows = [Row.read(_row_path(out, name)) for of_level in names.values() for name in of_level]
-    groups = summarise(rows)
+    groups = summarise([Row.read(_row_path(out, name)) for name in _recorded(out, seed=config.seed)])
     summary = {
         "groups": {name: asdict(numbers) for name, numbers in groups.items()},
         "num_trajectories_this_run": num_recorded,
@@ -183,6 +180,8 @@ def _run(tasks: list[Task], config: CollectConfig, *, console: Console) -> int:
             for done in as_completed(pending):
                 progress.advance(bar, done.result())
         except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
             raise OSError(
                 error.errno,
                 f"could not write to {config.out} ({error.strerror}); whole trajectories are kept: "
@@ -239,7 +238,14 @@ def _claim(out: Path, record: RecordConfig) -> None:
     if not path.exists():
         _write_json(path, wanted)
         return
-    found = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        found = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is not JSON ({error}); remove it if all of {out} was recorded so"
+        ) from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} must hold a configuration, it holds {type(found).__name__}; see {out}")
     if found != wanted:
         different = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
         told = ", ".join(f"{key}={found.get(key)} there, {wanted.get(key)} asked for" for key in different)
@@ -253,15 +259,18 @@ def _remove_unfinished(out: Path, names: set[str]) -> None:
             shutil.rmtree(path)
 
 
+def _recorded(out: Path, *, seed: int) -> list[str]:
+    """Return the names of all whole trajectories of a seed, also those that other calls recorded."""
+    names = sorted(path.name for path in out.glob(f"*_seed{seed}_*") if path.is_dir())
+    return [name for name in names if not name.startswith(".")]
+
+
 def _row_path(out: Path, name: str) -> Path:
     return out / _RECORDS / f"{name}.json"
 
 
 def _write_json(path: Path, content: dict[str, object]) -> None:
-    """Write a JSON file whole or not at all."""
-    partial = path.with_suffix(f".{os.getpid()}.tmp")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 configuration.store("collect_schema", CollectConfig)

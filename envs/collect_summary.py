@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float64
 from rich.table import Table
 
-from data_tools.trajectory import TextKind, displacement_between
+from data_tools.pose import displacement_between
+from data_tools.trajectory import TextKind
 from envs.level_recorder import Recording
 
 HORIZON_STEPS = 8

@@ -4,7 +4,8 @@ What it demands is what agents, the recorder and the evaluation rely on:
 
 - actions (dx [m], dy [m], dyaw [rad], stop), float32, in a symmetric box, stop in [0, 1] (> 0.5 stops);
 - observations `image` and `goal`, `uint8[height, width, 3]` of one size, nothing else: poses stay in `info`;
-- `info` with the keys of `INFO`, after `reset` and after every `step`; `displacement` is what happened;
+- `info` with the keys of `INFO`, after `reset` and after every `step`; `displacement` is what happened,
+  which is what was asked for unless `collided`;
 - equal seeds and actions give equal pixels and poses; a stop ends the episode and moves nothing;
 - actions that are not finite or outside the box are refused with a ValueError.
 """
@@ -21,12 +22,15 @@ from jaxtyping import Float64
 from data_tools.pose import displacement_between, wrap_angle
 from data_tools.randomness import numpy_generator_for
 from envs.drive import DriveResult
+from envs.measures import is_success
 
 INFO = ("pose", "displacement", "collided", "distance_to_goal_m", "level", "success", "reached")
 """What `info` holds: pose and displacement (float64[3]), collided, geodesic distance [m], level, flags."""
 
 _Seen = tuple[Mapping[str, np.ndarray], Mapping[str, Any]]
 _NUM_STEPS = 6
+_TOLERANCE = 0.05
+"""How far a free step may be from what was asked, in each component [m, m, rad]."""
 
 
 class ContractError(AssertionError):
@@ -144,11 +148,12 @@ def _check_step(before: _Seen, observation: Mapping, info: Mapping, action: np.n
     _demand(
         np.array_equal(observation["goal"], before[0]["goal"]), "the goal image must not change in an episode"
     )
-    asked_m = float(np.linalg.norm(action[:2]))
-    went_m = float(np.linalg.norm(happened[:2]))
+    missed = happened - action[:3]
+    missed[2] = wrap_angle(np.array(missed[2]))
     _demand(
-        info["collided"] or abs(asked_m - went_m) < 0.05,
-        f"a step of {asked_m:.3f} m was asked for and one of {went_m:.3f} m happened without `collided`",
+        info["collided"] or np.abs(missed).max() < _TOLERANCE,
+        f"(dx, dy, dyaw) = {action[:3]} was asked for and {happened} happened without `collided`: dx is "
+        "forward [m], dy to the left [m], dyaw counter-clockwise [rad]",
     )
     _demand(
         before[1]["reached"] <= info["reached"],
@@ -194,7 +199,7 @@ def _check_stop(env: gymnasium.Env, seed: int) -> None:
     _, _, terminated, _, info = env.step(np.array([0, 0, 0, 1], dtype=np.float32))
     _demand(terminated, "a stop action must terminate the episode")
     _demand(np.array_equal(before["pose"], info["pose"]), "a stop action must not move the agent")
-    within = info["distance_to_goal_m"] <= 1.0
+    within = is_success(info["distance_to_goal_m"], stopped=True)
     _demand(
         bool(info["success"]) == within,
         f"stopped {info['distance_to_goal_m']:.2f} m from the goal, so success must be {within}",

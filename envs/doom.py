@@ -9,19 +9,19 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.error import ResetNeeded
-from jaxtyping import Float, Float64, UInt8
+from jaxtyping import Float, Float64, Shaped, UInt8
 
 from envs.distance_lookup import DistanceLookup
 from envs.doom_engine import STEP_S, DoomEngine
-from envs.drive import DriveResult
-from envs.episodes import Episode, EpisodeConfig, generate_episodes
+from envs.drive import MAX_STEP_M, MAX_TURN_RAD, DriveResult
+from envs.episodes import Episode, EpisodeConfig, Pose, generate_episodes
 from envs.level_geometry import home_m, walkable_map
 from envs.levels import check_level
 from envs.measures import SUCCESS_RADIUS_M, is_success
 
 __all__ = ["ACTION_HIGH", "SUCCESS_REWARD", "DoomNav"]
 
-ACTION_HIGH = np.array([0.6, 0.6, 1.0, 1.0], dtype=np.float32)
+ACTION_HIGH = np.array([MAX_STEP_M, MAX_STEP_M, MAX_TURN_RAD, 1.0], dtype=np.float32)
 """Upper bounds of an action: dx [m], dy [m], dyaw [rad], stop."""
 SUCCESS_REWARD = 10.0
 """Added to the progress [m] when the agent stops within 1 m of the goal."""
@@ -110,6 +110,8 @@ class DoomNav(gymnasium.Env):
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Start an episode, from the seed or from the options (see the class)."""
         super().reset(seed=seed)
+        # What raises below may have moved the engine: no old episode goes on from there.
+        self._walk = None
         episode = self._choose(options or {})
         start_m, goal_m = np.array(episode.start_pose), np.array(episode.goal_pose)
         lookup = DistanceLookup(walkable_map(episode.level).distance_field(goal_m[:2]))
@@ -132,13 +134,13 @@ class DoomNav(gymnasium.Env):
         return walk.observation(), {**info, "episode": episode}
 
     def step(
-        self, action: Float[np.ndarray, "..."]
+        self, action: Shaped[np.ndarray, "..."] | Sequence[float | int]
     ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """Drive the displacement, or stop (see the class)."""
         walk = self._walk
         if walk is None or walk.is_over:
             raise ResetNeeded("the episode is over, or none was started: call reset()")
-        _check_action(action)
+        action = _check_action(action)
         before_m, happened, collided = walk.distance_m, np.zeros(3), False
         stops = bool(action[3] > 0.5)
         if not stops:
@@ -186,16 +188,27 @@ class DoomNav(gymnasium.Env):
         if unknown or is_mixed or ("pose" in options and "level" not in options):
             raise ValueError(f'options are "episode", or "level" with or without "pose"; got {options}')
         if "episode" in options:
-            return options["episode"]
-        level = options.get("level") or self.levels[int(self.np_random.integers(len(self.levels)))]
+            return _check_episode(options["episode"])
+        if "level" in options:
+            level = options["level"]
+        else:
+            level = self.levels[int(self.np_random.integers(len(self.levels)))]
+        if not isinstance(level, str):
+            raise ValueError(f"needed the name of a level, got {level!r}; leave it out for a random one")
         check_level(level)
         if "pose" not in options:
             return self._draw(level, home_m(level))
-        x_m, y_m, yaw_rad = np.asarray(options["pose"], dtype=np.float64).tolist()
-        start_m = np.array([x_m, y_m])
+        start_pose = _to_pose(options["pose"])
+        start_m = np.array(start_pose[:2])
         drawn = self._draw(level, start_m)
         field = walkable_map(level).distance_field(np.array(drawn.goal_pose[:2]))
-        return replace(drawn, start_pose=(x_m, y_m, yaw_rad), geodesic_m=field.distance_m(start_m))
+        geodesic_m = field.distance_m(start_m)
+        return replace(
+            drawn,
+            start_pose=start_pose,
+            geodesic_m=geodesic_m,
+            max_steps=self.episodes.max_steps(geodesic_m),
+        )
 
     def _draw(self, level: str, near_m: Float64[np.ndarray, " 2"]) -> Episode:
         """Draw an episode in the region around a point, from the environment's own randomness."""
@@ -251,14 +264,38 @@ class _Walk:
         }
 
 
-def _check_action(action: np.ndarray) -> None:
-    """Raise a ValueError for an action that is not in the box; faster than its `contains`."""
-    if action.shape != ACTION_HIGH.shape or not all(
-        low <= value <= high for low, value, high in zip(_LOW, action.tolist(), _HIGH, strict=True)
+def _check_action(action: np.ndarray | Sequence[float | int]) -> np.ndarray:
+    """Return an action as an array; ValueError if it is not in the box. Faster than its `contains`."""
+    array = np.asarray(action)
+    is_real = array.shape == ACTION_HIGH.shape and array.dtype.kind in "fiu"
+    if not is_real or not all(
+        low <= value <= high for low, value, high in zip(_LOW, array.tolist(), _HIGH, strict=True)
     ):
         raise ValueError(
             f"needed an action (dx, dy, dyaw, stop) from {_LOW} to {_HIGH} [m, m, rad, 1], got {action!r}"
         )
+    return array
+
+
+def _check_episode(episode: object) -> Episode:
+    if not isinstance(episode, Episode):
+        raise ValueError(
+            f'options["episode"] must be an envs.episodes.Episode, it is {type(episode).__name__}; '
+            "read_episodes gives those of a file"
+        )
+    return episode
+
+
+def _to_pose(value: Any) -> Pose:
+    """Return a start pose as plain numbers; ValueError unless it is three finite ones."""
+    try:
+        pose = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'options["pose"] must be (x, y, yaw) [m, m, rad], it is {value!r}') from error
+    if pose.shape != (3,) or not np.isfinite(pose).all():
+        raise ValueError(f'options["pose"] must be three finite numbers (x, y, yaw), it is {value!r}')
+    x_m, y_m, yaw_rad = pose.tolist()
+    return x_m, y_m, yaw_rad
 
 
 def _progress_m(before_m: float, after_m: float) -> float:

@@ -12,7 +12,7 @@ from types import TracebackType
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, UInt8
 
-from data_tools.trajectory import displacement_between
+from data_tools.pose import displacement_between
 from envs.clearance import UNITS_PER_M
 from envs.doom_controller import STAND, TURNS, UNIT, Place, half_turn, nudge, plan_step, turn_button
 from envs.doom_game import DoomGame
@@ -111,11 +111,6 @@ class DoomEngine:
         """Where the player is."""
         return _to_pose(self._place)
 
-    @property
-    def height_m(self) -> float:
-        """Height of the player's feet [m]."""
-        return self._height / UNITS_PER_M
-
     def frame(self) -> UInt8[np.ndarray, "height width 3"]:
         """Return a copy of what the player sees."""
         return self._game.state().screen_buffer.copy()
@@ -148,14 +143,15 @@ class DoomEngine:
         )
 
     def teleport(self, pose: Float[np.ndarray, " 3"]) -> None:
-        """Put the player at rest at a pose, within 1 mm and 0.0001 rad; ValueError where there is no room.
+        """Put the player at rest at a pose, within 2 mm and 0.0001 rad; ValueError where there is no room.
 
         Give poses where a player can be: those of WalkableMap.sample, or recorded ones.
         """
         goal = _to_place(pose)
         for corner in _corners(goal):
-            self._warp(goal, corner)
-            is_settled = self._settle()
+            with self._game.core.joined():
+                self._warp(goal, corner)
+                is_settled = self._settle()
             missed_m = math.hypot(self._place.x - goal.x, self._place.y - goal.y) / _FIXED_PER_M
             if is_settled and missed_m < _TELEPORT_TOLERANCE_M:
                 return
@@ -167,8 +163,9 @@ class DoomEngine:
     def step(self, displacement: Float[np.ndarray, " 3"]) -> Motion:
         """Drive a displacement in one step of nine tics, from rest to rest, walls included."""
         start = self._place
-        self._push(displacement)
-        self._settle()
+        with self._game.core.joined():
+            self._push(displacement)
+            self._settle()
         happened = _displacement(start, self._place)
         errors = (abs(asked - got) for asked, got in zip(displacement.tolist(), happened, strict=True))
         return Motion(
@@ -187,7 +184,9 @@ class DoomEngine:
         Returns:
             The last frame, and the pose and whether there was a collision after each step.
         """
-        return self._drive_free(start_pose, displacements) or self._drive_stepwise(start_pose, displacements)
+        with self._game.core.joined():
+            found = self._drive_free(start_pose, displacements)
+        return found or self._drive_stepwise(start_pose, displacements)
 
     def _drive_free(
         self, start_pose: Float[np.ndarray, " 3"], displacements: Float[np.ndarray, "step 3"]
@@ -246,7 +245,7 @@ class DoomEngine:
         before, reading = None, self._game.stand(1)
         while not reading.is_settled and reading != before:
             before, reading = reading, self._game.stand(_SETTLE_TICS)
-        self._place, self._height = reading.place, reading.height
+        self._place = reading.place
         return reading.is_settled
 
 

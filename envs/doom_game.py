@@ -8,7 +8,10 @@ from pathlib import Path
 import vizdoom
 from vizdoom import Button, GameVariable
 
+from data_tools.whole_file import whole_file
+from envs.core import Core
 from envs.doom_controller import STAND, TURNS, UNIT, Buttons, Place
+from envs.leash import Leash
 from envs.levels import game_file
 from envs.static_game import write_static_game
 
@@ -61,6 +64,9 @@ class DoomGame:
         self._file = game_file(level)
         resolution = _resolution(frame_height, frame_width)
         self._folder = tempfile.TemporaryDirectory(prefix="worldnav-doom-")
+        self._leash = Leash(Path(self._folder.name))
+        self.core = Core()
+        """Where the engine runs: join it to talk with it."""
         self._game = vizdoom.DoomGame()
         self._game.set_screen_resolution(resolution)
         self._game.set_screen_format(vizdoom.ScreenFormat.RGB24)
@@ -80,13 +86,16 @@ class DoomGame:
     def close(self) -> None:
         """End the process and remove its files; closing twice is allowed."""
         self._game.close()
+        self.core.give_back()
+        self._leash.let_go()
         self._folder.cleanup()
 
     def load(self, level: str) -> None:
         """Start a level at its own start; one of the other game file needs a new process."""
         file = game_file(level)
         self.level = level
-        if file == self._file:
+        # It does not run after a start that failed, as on a full disk.
+        if file == self._file and self._game.is_running():
             self._game.set_doom_map(level)
             self._game.new_episode()
             self._freeze()
@@ -127,13 +136,15 @@ class DoomGame:
     def _start(self) -> None:
         patch = Path(self._folder.name) / f"static-{self._file.name}"
         if not patch.exists():
-            write_static_game(self._file, patch)
+            with whole_file(patch) as temporary:
+                write_static_game(self._file, temporary)
         self._game.set_doom_game_path(str(self._file))
         self._game.set_doom_scenario_path(str(patch))
         self._game.set_doom_map(self.level)
         # Nothing in a static level is random; a fixed seed makes that hold for what we overlooked.
         self._game.set_seed(0)
-        self._game.init()
+        with self.core.joined():
+            self._game.init()
         # The engine leaves an empty folder wherever the program was started.
         with suppress(OSError):
             Path("_vizdoom").rmdir()

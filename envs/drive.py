@@ -1,9 +1,13 @@
-"""DriveResult: what happened when displacements were driven."""
+"""Drive: the most that one step may ask for, and what happened when displacements were driven."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float64, UInt8
+
+MAX_STEP_M = 0.6
+"""The most that one step may ask for ahead, back and to each side [m]."""
+MAX_TURN_RAD = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

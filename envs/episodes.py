@@ -3,8 +3,6 @@
 import enum
 import json
 import math
-import os
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -14,7 +12,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from data_tools.pose import wrap_angle
+from data_tools.whole_file import write_text
 from envs.geodesic import DistanceField, WalkableMap
+from envs.measures import path_length_m
 
 Pose = tuple[float, float, float]
 """(x, y, yaw) [m, m, rad], as plain numbers: hashable, comparable, JSON."""
@@ -60,6 +60,10 @@ class EpisodeConfig:
                 "needed steps_per_m > 0, extra_steps >= 0 and goal_heading_noise_rad >= 0; got "
                 f"{self.steps_per_m}, {self.extra_steps} and {self.goal_heading_noise_rad}"
             )
+
+    def max_steps(self, geodesic_m: float) -> int:
+        """Return the steps allowed for a shortest path of this length [m]."""
+        return math.ceil(self.steps_per_m * geodesic_m) + self.extra_steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,12 +119,7 @@ def generate_episodes(
 
 def write_episodes(episodes: Sequence[Episode], path: Path) -> None:
     """Write episodes as JSON; the file appears whole or not at all."""
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        partial.write_text(json.dumps([asdict(episode) for episode in episodes], indent=1))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_text(path, json.dumps([asdict(episode) for episode in episodes], indent=1))
 
 
 def read_episodes(path: Path) -> list[Episode]:
@@ -182,14 +181,14 @@ def _draw(
                 start_rad = rng.uniform(-np.pi, np.pi)
             case StartHeading.toward_path:
                 start_rad = np.arctan2(first[1], first[0]) + noise_rad[1]
-        geodesic_m = _length_m(path_m)
+        geodesic_m = path_length_m(path_m)
         return Episode(
             episode_id=f"{level}-{number}",
             level=level,
-            start_pose=_pose([*path_m[0], _wrap(start_rad)]),
-            goal_pose=_pose([*path_m[-1], _wrap(goal_rad)]),
+            start_pose=_pose([*path_m[0], wrap_angle(np.array(start_rad))]),
+            goal_pose=_pose([*path_m[-1], wrap_angle(np.array(goal_rad))]),
             geodesic_m=geodesic_m,
-            max_steps=math.ceil(config.steps_per_m * geodesic_m) + config.extra_steps,
+            max_steps=config.max_steps(geodesic_m),
             seed=int(rng.integers(2**31)),
         )
     raise ValueError(
@@ -209,18 +208,10 @@ def _draw_path(field: DistanceField, config: EpisodeConfig, *, rng: np.random.Ge
     if not len(starts):
         return None
     path_m = field.path(walkable.nodes_m[starts[rng.integers(len(starts))]])
-    fits = config.min_geodesic_m <= _length_m(path_m) <= config.max_geodesic_m
+    fits = config.min_geodesic_m <= path_length_m(path_m) <= config.max_geodesic_m
     return path_m if fits else None
-
-
-def _length_m(path_m: np.ndarray) -> float:
-    return float(np.linalg.norm(np.diff(path_m, axis=0), axis=-1).sum())
 
 
 def _has_view(walkable: WalkableMap, place_m: np.ndarray, heading_rad: float, view_m: float) -> bool:
     ahead_m = place_m + view_m * np.array([np.cos(heading_rad), np.sin(heading_rad)])
     return bool(walkable.clearance.sees(place_m, ahead_m))
-
-
-def _wrap(angle_rad: float) -> float:
-    return float(wrap_angle(np.array(angle_rad)))

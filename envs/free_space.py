@@ -7,10 +7,9 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Int
 
-CAMERA_HEIGHT_M = 41 / 32
-STEP_HEIGHT_M = 24 / 32
-"""Highest step that the robot climbs (24 map units)."""
-BODY_HEIGHT_M = 56 / 32
+from envs.clearance import HEAD_ROOM_M, STEP_UP_M, UNITS_PER_M
+
+CAMERA_HEIGHT_M = 41 / UNITS_PER_M
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +68,7 @@ def free_space_from_depth(
     rays = _rays(*depth_m.shape, field_of_view_rad, num_rays)
     sampled_m = depth_m[rays.rows[:, None], rays.columns]
     surface_m = CAMERA_HEIGHT_M - sampled_m * rays.slope
-    is_obstacle = (surface_m > STEP_HEIGHT_M + 0.05) & (surface_m < BODY_HEIGHT_M)
+    is_obstacle = (surface_m > STEP_UP_M + 0.05) & (surface_m < HEAD_ROOM_M)
     nearest_m = np.where(is_obstacle, sampled_m, sampled_m.max()).min(axis=0)
     return FreeSpace(
         bearing_rad=rays.bearing_rad, distance_m=np.minimum.reduceat(nearest_m / rays.cosine, rays.firsts)

@@ -49,6 +49,7 @@ class WalkableMap:
         self.component: Int[np.ndarray, " node"] = connected_components(self.graph, connection="strong")[1]
         sizes = np.bincount(self.component) if len(cells) else np.zeros(1, dtype=int)
         self.largest_component = int(sizes.argmax())
+        self._last: DistanceField | None = None
 
     @staticmethod
     def from_sectors(
@@ -81,11 +82,6 @@ class WalkableMap:
             obstacles=obstacles,
         )
         return WalkableMap(clearance, stride=2)
-
-    @property
-    def largest_area_m2(self) -> float:
-        """Area of the largest region in which every place can be reached from every other [m^2]."""
-        return float(np.count_nonzero(self.component == self.largest_component)) * self.spacing_m**2
 
     def is_walkable(self, points_m: Float[np.ndarray, "*batch 2"]) -> Bool[np.ndarray, " *batch"]:
         """Return whether a player (with the map's margin) can stand at each point."""
@@ -147,8 +143,10 @@ class WalkableMap:
         return nodes, distances_m
 
     def distance_field(self, goal_m: Float[np.ndarray, " 2"]) -> "DistanceField":
-        """Return the walking distance from everywhere to a goal [m]."""
+        """Return the walking distance from everywhere to a goal [m]; that of the last goal is kept."""
         goal_m = goal_m.astype(np.float64)
+        if self._last is not None and np.array_equal(self._last.goal_m, goal_m):
+            return self._last
         if not self.is_walkable(goal_m):
             raise ValueError(
                 f"the goal ({goal_m[0]:.2f}, {goal_m[1]:.2f}) m is not walkable; "
@@ -166,13 +164,17 @@ class WalkableMap:
             shape=(len(self.nodes_m) + 1,) * 2,
         )
         distance_m, following = dijkstra(graph, indices=len(self.nodes_m), return_predecessors=True)
-        return DistanceField(walkable=self, goal_m=goal_m, node_distance_m=distance_m, following=following)
+        self._last = DistanceField(
+            walkable=self, goal_m=goal_m, node_distance_m=distance_m, following=following
+        )
+        return self._last
 
     def _around(self, point_m: np.ndarray, reach: int) -> np.ndarray:
         column, row = np.rint((point_m - self.clearance.origin_m) / self.spacing_m).astype(int).tolist()
-        window = self._node_at[
-            max(row - reach, 0) : row + reach + 1, max(column - reach, 0) : column + reach + 1
-        ]
+        # A negative end of a slice would count from the far side of the grid.
+        rows = slice(max(row - reach, 0), max(row + reach + 1, 0))
+        columns = slice(max(column - reach, 0), max(column + reach + 1, 0))
+        window = self._node_at[rows, columns]
         return window[window >= 0]
 
     def _edges(self, cells: np.ndarray) -> csr_array:
@@ -278,7 +280,7 @@ class DistanceField:
         while place != last and self.node_distance_m[place] > stop_m:
             place = int(self.following[place])
             chain.append(place)
-        first_m = self.walkable.nodes_m[chain[0]] if chain[0] != last else self.goal_m
+        first_m = self.walkable.nodes_m[chain[0]]
         if len(chain) > 1 and np.linalg.norm(first_m - point_m) < self.walkable.spacing_m / 8:
             # Standing on a node but for a hair, one might not see past it.
             chain = chain[1:]

@@ -47,7 +47,7 @@ def read_geometry(level: str) -> LevelGeometry:
     has_back = lines["sides"][:, 1] != NO_SIDE
     blocks = ~has_back | (lines["flags"] & _BLOCKS > 0)
     front = sides["sector"][lines["sides"][:, 0]].astype(int)
-    back = np.where(has_back, sides["sector"][np.where(has_back, lines["sides"][:, 1], 0)], -1)
+    back = np.where(has_back, sides["sector"][np.where(has_back, lines["sides"][:, 1], 0)].astype(int), -1)
     sectors = []
     for index, sector in enumerate(np.frombuffer(data["SECTORS"], SECTOR)):
         is_edge = (front == index) ^ (back == index)

@@ -1,7 +1,7 @@
 """LevelRecorder: trajectories of one level, each a function of seed, level and index."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 
 import numpy as np
@@ -11,7 +11,7 @@ from data_tools.randomness import numpy_generator_for
 from data_tools.trajectory import Trajectory
 from envs.annotate import write_instructions
 from envs.doom_engine import STEP_S, DoomEngine
-from envs.level_geometry import read_geometry, walkable_map
+from envs.level_geometry import home_m, walkable_map
 from envs.policies import Explorer, NoisyFollower, Policy, PolicyName, RandomCommands
 from envs.record import record
 
@@ -144,26 +144,6 @@ class LevelRecorder:
                 return RandomCommands()
 
 
-def record_level(
-    level: str, *, seed: int, num_trajectories: int, num_frames: int, config: RecordConfig | None = None
-) -> list[Trajectory]:
-    """Record trajectories of a level in memory: the first ones that `collect` with this seed would write.
-
-    Args:
-        level: One of `envs.levels.LEVELS`.
-        seed: Problems and training data need different seeds.
-        num_trajectories: How many.
-        num_frames: Frames of each.
-        config: Frame size, shares of policies and texts; its `trajectory_frames` gives way to `num_frames`.
-
-    Returns:
-        The trajectories, by index.
-    """
-    config = replace(config or RecordConfig(), trajectory_frames=num_frames)
-    with LevelRecorder(level, config) as recorder:
-        return [recorder.record(index, seed=seed).trajectory for index in range(num_trajectories)]
-
-
 def trajectory_name(level: str, index: int, *, seed: int, config: RecordConfig) -> str:
     """Return the name of trajectory `index` of a level: level, seed, index and the policy that drives it."""
     policy = _draw_policy(config, rng=numpy_generator_for(seed, f"data/{level}", rank=index))
@@ -177,8 +157,7 @@ def start_places(level: str) -> tuple[Float64[np.ndarray, "home 2"], Float64[np.
     plain around it, which is scenery.
     """
     walkable = walkable_map(level)
-    home_m = walkable.home(read_geometry(level).start_pose[:2])
-    is_home = walkable.component == walkable.component_of(home_m)
+    is_home = walkable.component == walkable.component_of(home_m(level))
     num_places = np.bincount(walkable.component)[walkable.component]
     is_roomy = is_home | (num_places * walkable.spacing_m**2 >= _MIN_AREA_M2)
     return walkable.nodes_m[is_home], walkable.nodes_m[is_roomy]

@@ -38,8 +38,8 @@ def is_reached(distances_m: Float64[np.ndarray, " frame"]) -> bool:
     return bool((distances_m <= SUCCESS_RADIUS_M).any())
 
 
-def path_length_m(poses: Float64[np.ndarray, "frame 3"]) -> float:
-    """Return the length of the way between the poses, in straight pieces [m]."""
+def path_length_m(poses: Float64[np.ndarray, "frame coordinate"]) -> float:
+    """Return the length of the way between poses, or places (x, y), in straight pieces [m]."""
     return float(np.linalg.norm(np.diff(poses[:, :2], axis=0), axis=-1).sum())
 
 

@@ -40,8 +40,8 @@ NOUNS = {
 }  # fmt: skip
 """Every kind of object in the 68 levels without monsters (counted once over all of them)."""
 
-HIDDEN = frozenset({"DoomPlayer", "BulletPuff", "TeleportFog", "ItemFog", "TeleportDest"})
-"""What is seen but nobody would speak of: the robot itself and effects."""
+HIDDEN = frozenset({"BulletPuff", "TeleportFog", "ItemFog", "TeleportDest"})
+"""What is seen but nobody would speak of: effects."""
 
 
 def noun_of(object_name: str) -> str | None:

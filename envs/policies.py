@@ -7,12 +7,11 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float64
 
+from data_tools.pose import wrap_angle
+from envs.drive import MAX_STEP_M, MAX_TURN_RAD
 from envs.follower import ShortestPathFollower
 from envs.free_space import FreeSpace
 from envs.geodesic import WalkableMap
-
-MAX_STEP_M = 0.6
-MAX_TURN_RAD = 1.0
 
 
 class PolicyName(Enum):
@@ -63,7 +62,7 @@ class Explorer:
         if self._steps_left <= 0:
             self._choose(float(pose[2]), free, rng=rng)
         self._steps_left -= 1
-        error_rad = _angle_between(pose[2], self._heading_rad)
+        error_rad = float(wrap_angle(np.array(self._heading_rad - float(pose[2]))))
         turn_rad = float(np.clip(0.5 * error_rad, -0.4, 0.4)) + rng.normal(0.0, 0.03)
         step_m = min(self._speed_m_s * self._step_s, 0.5 * ahead_m)
         return np.array([step_m, rng.normal(0.0, 0.02), turn_rad])
@@ -181,7 +180,3 @@ def clip_action(displacement: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "
 
 def _turn_away(free: FreeSpace, *, rng: np.random.Generator) -> Float64[np.ndarray, "3"]:
     return np.array([rng.uniform(-0.1, 0.05), 0.0, free.freer_side(rng=rng) * rng.uniform(0.2, 0.5)])
-
-
-def _angle_between(start_rad: float, end_rad: float) -> float:
-    return (end_rad - start_rad + math.pi) % (2 * math.pi) - math.pi

@@ -2,10 +2,12 @@
 
 A map computed from a level's file says little until its paths have been driven. For each level this drives
 the shortest-path follower from random places to random places, and prints the share that arrived and, for
-what did not, where it came to a halt.
+what did not, where it came to a halt. It fails (exit code 1) if fewer than `min_arrived` arrive in a level;
+`out=FILE` also writes the table as Markdown.
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import hydra
 import numpy as np
@@ -20,25 +22,30 @@ from envs.doom_engine import DoomEngine
 from envs.episodes import Episode, EpisodeConfig, generate_episodes
 from envs.follower import ShortestPathFollower
 from envs.geodesic import WalkableMap
-from envs.level_geometry import read_geometry, walkable_map
+from envs.level_geometry import home_m, walkable_map
+from envs.level_table import level_table, write_table
 from envs.levels import LEVELS, check_level
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProveConfig:
-    """Which paths to drive."""
+    """Which paths to drive, and which share of a level's must arrive."""
 
     seed: int = 0
     levels: list[str] = field(default_factory=lambda: list(LEVELS))
     num_paths: int = 20
     min_geodesic_m: float = 2.0
     max_geodesic_m: float = 30.0
+    min_arrived: float = 0.95
+    out: str | None = None
 
     def __post_init__(self) -> None:
         for level in self.levels:
             check_level(level)
-        if self.num_paths < 1:
-            raise ValueError(f"needed num_paths >= 1, got {self.num_paths}")
+        if self.num_paths < 1 or not self.levels:
+            raise ValueError(f"needed a level and num_paths >= 1, got {self.levels} and {self.num_paths}")
+        if not 0 <= self.min_arrived <= 1:
+            raise ValueError(f"needed min_arrived in [0, 1], got {self.min_arrived}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +74,9 @@ class Proof:
 
     @property
     def collisions_per_step(self) -> float:
-        """Share of the steps that a wall or a thing cut short."""
-        return sum(one.num_collisions for one in self.driven) / sum(one.num_steps for one in self.driven)
+        """Share of the steps that a wall or a thing cut short; 0 if there were no steps."""
+        num_steps = sum(one.num_steps for one in self.driven)
+        return sum(one.num_collisions for one in self.driven) / num_steps if num_steps else 0.0
 
     @property
     def detour(self) -> float:
@@ -87,7 +95,7 @@ def prove_level(engine: DoomEngine, walkable: WalkableMap, config: ProveConfig) 
         level=engine.level,
         num_episodes=config.num_paths,
         rng=numpy_generator_for(config.seed, f"prove/{engine.level}"),
-        near_m=walkable.home(read_geometry(engine.level).start_pose[:2]),
+        near_m=home_m(engine.level),
     )
     return Proof(
         level=engine.level, driven=tuple(drive_path(engine, walkable, episode) for episode in episodes)
@@ -113,15 +121,20 @@ def drive_path(engine: DoomEngine, walkable: WalkableMap, episode: Episode) -> D
         episode=episode,
         arrived=arrived,
         length_m=length_m,
-        num_steps=max(num_steps, 1),
+        num_steps=num_steps,
         num_collisions=num_collisions,
         end_m=(x_m, y_m),
     )
 
 
+def unproven_levels(proofs: list[Proof], *, min_arrived: float) -> list[str]:
+    """Return the levels in which a smaller share than this of the paths arrived."""
+    return [proof.level for proof in proofs if proof.arrived < min_arrived]
+
+
 def proof_table(proofs: list[Proof]) -> Table:
-    """Return a row a level, the mean over levels last, and the failures' start, goal and end [m]."""
-    table = Table("level", "paths", "arrived", "collisions / step", "driven / shortest", "failures")
+    """Return a row a level, with where failures came to a halt [m]; the last row is over all paths."""
+    table = level_table("level", "paths", "arrived", "collisions / step", "driven / shortest", "failures")
     for proof in proofs:
         failures = [
             f"{one.episode.episode_id}: ended at ({one.end_m[0]:.1f}, {one.end_m[1]:.1f})"
@@ -134,18 +147,23 @@ def proof_table(proofs: list[Proof]) -> Table:
             f"{proof.arrived:.1%}",
             f"{proof.collisions_per_step:.4f}",
             f"{proof.detour:.3f}",
-            "\n".join(failures),
+            "; ".join(failures),
         )
-    total = sum(len(proof.driven) for proof in proofs)
+    everything = Proof(level="all", driven=tuple(one for proof in proofs for one in proof.driven))
     table.add_row(
-        "all", str(total), f"{sum(p.arrived * len(p.driven) for p in proofs) / total:.2%}", "", "", ""
+        everything.level,
+        str(len(everything.driven)),
+        f"{everything.arrived:.2%}",
+        f"{everything.collisions_per_step:.4f}",
+        f"{everything.detour:.3f}",
+        "",
     )
     return table
 
 
 @hydra.main(version_base=None, config_path="conf", config_name="prove")
 def main(node: DictConfig) -> None:
-    """Drive, and print the table."""
+    """Drive, print the table, and fail if too few paths arrived in a level."""
     config = configuration.to_object(node, ProveConfig)
     proofs = []
     with DoomEngine(config.levels[0]) as engine:
@@ -153,7 +171,13 @@ def main(node: DictConfig) -> None:
             if level != engine.level:
                 engine.load_level(level)
             proofs.append(prove_level(engine, walkable_map(level), config))
-    Console().print(proof_table(proofs))
+    table = proof_table(proofs)
+    Console().print(table)
+    if config.out is not None:
+        write_table(table, Path(config.out))
+    unproven = unproven_levels(proofs, min_arrived=config.min_arrived)
+    if unproven:
+        raise SystemExit(f"fewer than {config.min_arrived:.0%} of the paths arrived in {', '.join(unproven)}")
 
 
 configuration.store("prove_schema", ProveConfig)

@@ -1,5 +1,6 @@
 """PlanningAgent: drives to a goal image, from images alone. A new episode takes a new agent."""
 
+import functools
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
@@ -15,7 +16,13 @@ from data_tools.randomness import generator_for
 from planners.candidates import Prior, to_moves
 from planners.cem import Cem, CemConfig, Plan
 from planners.costs import Distance, latent_cost
-from planners.evaluate import ImaginationConfig, imagine, latent_goal, world_model_evaluate
+from planners.evaluate import (
+    ImaginationConfig,
+    answer_imagination,
+    imagine,
+    latent_goal,
+    world_model_evaluate,
+)
 from planners.protocols import STOP, Info, Observation, WorldModel
 
 
@@ -154,13 +161,14 @@ class PlanningAgent:
         followed = self._followed
         if followed is None:
             return None
+        imagination = answer_imagination(self._config.imagination, self._config.cem)
         latents = imagine(
             self._world_model,
             followed.context,
             followed.plan.actions[:, None],  # problem 1 step action
             step_s=self._prior.dt_s,
-            mode=self._config.imagination.mode,
-            num_steps=self._config.imagination.num_steps,
+            mode=imagination.mode,
+            num_steps=imagination.num_steps,
             generator=_copy(followed.noise),
         )
         return self._world_model.decode(latents[:, 0, -1])[0].numpy(force=True)
@@ -193,17 +201,22 @@ class PlanningAgent:
         config = self._config
         context = self._world_model.encode_context(torch.stack(list(self._frames))[None])
         noise = generator_for(int(torch.randint(2**62, (), generator=self._generator)), "noise")
-        evaluate = world_model_evaluate(
+        evaluate_by = functools.partial(
+            world_model_evaluate,
             self._world_model,
             context,
             latent_goal(goal, distance=config.distance),
             goal_latents=goal,
             step_s=self._prior.dt_s,
-            config=config.imagination,
             generator=noise,
         )
-        warm_start = None if self._followed is None else self._followed.plan.parameters
-        plan = self._cem.plan(evaluate, self._prior, generators=[self._generator], warm_start=warm_start)
+        plan = self._cem.plan(
+            evaluate_by(config=config.imagination),
+            self._prior,
+            generators=[self._generator],
+            warm_start=None if self._followed is None else self._followed.plan.parameters,
+            refine=evaluate_by(config=config.imagination.refined()),
+        )
         self._followed = _Followed(plan, context, noise, view)
         travel = compose(plan.actions[0, :, :3].numpy())
         is_small = np.hypot(*travel[:2]) < config.min_travel_m and abs(travel[2]) < config.min_turn_rad

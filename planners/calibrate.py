@@ -23,7 +23,7 @@ from envs.levels import TRAIN_LEVELS
 from planners.agent import calibrated_stop_cost
 from planners.costs import Distance, latent_cost
 from planners.evaluation.progress import progress_bars
-from planners.evaluation.records import hash_of, hash_of_folder
+from planners.evaluation.records import hash_of_model, hash_with_code
 from planners.evaluation.shards import OnProgress, ShardStore, run_shards
 from planners.protocols import WorldModel
 from worldmodel.model_folder import load_model, resolve
@@ -93,8 +93,8 @@ def cached_model(checkpoint: str) -> WorldModel:
 
 
 def checkpoint_hash(checkpoint: str | None) -> str | None:
-    """Return the hash of a checkpoint's files."""
-    return None if checkpoint is None else hash_of_folder(resolve(checkpoint))
+    """Return the hash of a checkpoint's files, its card left out."""
+    return None if checkpoint is None else hash_of_model(resolve(checkpoint))
 
 
 def stop_cost(
@@ -120,7 +120,7 @@ def stop_cost(
         )
         for level in config.levels
     }
-    store = ShardStore(folder=folder, config_hash=hash_of(described))
+    store = ShardStore(folder=folder, config_hash=hash_with_code(described))
     rows = run_shards(
         compare_views,
         tasks,

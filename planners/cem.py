@@ -22,12 +22,15 @@ class Answer(Enum):
     """Mean of the last elites, evaluated once more: errors of a weak model average out."""
 
     best = "best"
-    """The cheapest candidate ever seen: right when costs can be trusted."""
+    """The candidate of lowest J ever seen: right when costs can be trusted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CemConfig:
-    """Budget and shape of the search: `num_candidates * num_iterations` evaluations, and one for the mean."""
+    """Budget and shape of the search.
+
+    It takes `num_candidates * num_iterations` evaluations, `refine_top` finer ones, and one of the mean.
+    """
 
     num_candidates: int = 64
     num_elites: int = 8
@@ -39,6 +42,9 @@ class CemConfig:
     standardise: bool = True
     """Measure costs in standard deviations of the problem's first candidates before the prior is added."""
     answer: Answer = Answer.elite_mean
+    refine_top: int = 0
+    """Candidates of the whole search, those of lowest J, that are evaluated again by a finer evaluation, if
+    the planner is given one; the elites of the answer are chosen among them."""
     warm_share: float = 0.5
     """Share of the first candidates that is drawn around the warm start, if there is one."""
     warm_spread: float = 0.5
@@ -52,10 +58,18 @@ class CemConfig:
             )
         if self.num_iterations < 1:
             raise ValueError(f"num_iterations must be at least 1; got {self.num_iterations}")
-        if min(self.std_floor, self.prior_weight) < 0 or not 0 <= self.warm_share <= 1:
+        if not (min(self.std_floor, self.warm_spread) > 0 and self.prior_weight >= 0):
             raise ValueError(
-                "std_floor and prior_weight must not be negative and warm_share must lie in [0, 1]; got "
-                f"{self.std_floor}, {self.prior_weight} and {self.warm_share}"
+                "std_floor and warm_spread must be positive (a covariance without spread cannot be drawn "
+                f"from) and prior_weight not negative; got {self.std_floor}, {self.warm_spread} and "
+                f"{self.prior_weight}"
+            )
+        if not 0 <= self.warm_share <= 1:
+            raise ValueError(f"warm_share must lie in [0, 1]; got {self.warm_share}")
+        if self.refine_top and self.refine_top < self.num_elites:
+            raise ValueError(
+                f"refine_top must be 0 or at least num_elites ({self.num_elites}): the elites of the answer "
+                f"come from there; got {self.refine_top}"
             )
 
 
@@ -136,6 +150,7 @@ class Cem:
         *,
         generators: Sequence[torch.Generator],
         warm_start: Float[Tensor, "problem 3"] | None = None,
+        refine: Evaluate | None = None,
     ) -> Plan:
         """Search one plan for each generator.
 
@@ -144,6 +159,7 @@ class Cem:
             prior: What candidates are drawn from first.
             generators: One random stream a problem; consumed.
             warm_start: Parameters of an earlier plan, around which some first candidates are drawn.
+            refine: A finer and slower evaluation for the `refine_top` best; None leaves their costs.
 
         Returns:
             The plans, with all candidates that were considered.
@@ -152,7 +168,7 @@ class Cem:
         mean = repeat(prior.mean, "parameter -> problem parameter", problem=len(generators))
         covariance = repeat(prior.covariance, "row column -> problem row column", problem=len(generators))
         iterations: list[Iteration] = []
-        elites: _Pool | None = None
+        pool: _Pool | None = None
         scale: tuple[Tensor, Tensor] | None = None
         for _ in range(config.num_iterations):
             noise = draw_noise(generators, config.num_candidates)
@@ -169,10 +185,16 @@ class Cem:
             iterations.append(
                 Iteration(candidates=candidates, parameters=parameters, costs=costs, mean=mean, std=std)
             )
-            elites = (drawn if elites is None else elites.joined(drawn)).best(config.num_elites)
-            mean, covariance = self._refit(elites, prior)
-        assert elites is not None
-        return self._answer(elites, mean, prior, evaluate, tuple(iterations))
+            pool = drawn if pool is None else pool.joined(drawn)
+            pool = pool.best(max(config.num_elites, config.refine_top))
+            mean, covariance = self._refit(pool.best(config.num_elites), prior)
+        assert pool is not None and scale is not None
+        if refine is not None and config.refine_top:
+            candidates = to_actions(pool.parameters, prior)
+            costs = checked(refine(candidates), candidates)
+            pool = _Pool(pool.parameters, costs, self._objective(pool.parameters, costs, scale, prior))
+            evaluate = refine
+        return self._answer(pool.best(config.num_elites), prior, evaluate, tuple(iterations))
 
     def _mix_in(
         self, warm_start: Tensor, parameters: Tensor, noise: Tensor, prior: Prior
@@ -207,14 +229,14 @@ class Cem:
         return mean, covariance + self.config.std_floor**2 * prior.covariance
 
     def _answer(
-        self, elites: _Pool, mean: Tensor, prior: Prior, evaluate: Evaluate, iterations: tuple[Iteration, ...]
+        self, elites: _Pool, prior: Prior, evaluate: Evaluate, iterations: tuple[Iteration, ...]
     ) -> Plan:
         match self.config.answer:
             case Answer.best:
                 parameters, cost = elites.parameters[:, 0], elites.costs[:, 0]
                 actions = to_actions(parameters, prior)
             case Answer.elite_mean:
-                parameters = mean
+                parameters = elites.parameters.mean(dim=1)
                 actions = to_actions(parameters, prior)
                 candidates = rearrange(actions, "problem step action -> problem 1 step action")
                 cost = checked(evaluate(candidates), candidates)[:, 0]

@@ -1,7 +1,7 @@
 """Demo: open loop, closed loop and their page in one command (`make demo`)."""
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import hydra
@@ -9,14 +9,15 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from data_tools import config as configuration
-from planners.evaluation import open_loop
+from data_tools.provenance import current_commit
+from planners.evaluation import closed_loop, open_loop
 from planners.evaluation.closed_loop import ClosedLoopConfig, run_closed_loop
 from planners.evaluation.open_loop import OpenLoopConfig, run_open_loop
 from planners.evaluation.overview import draw_overview
 from planners.evaluation.progress import progress_bars, resumable
-from planners.evaluation.records import hash_of
-from planners.evaluation.results import publish, run_of
+from planners.evaluation.results import publish
 from planners.evaluation.shards import worker_session
+from planners.evaluation.summary import Loop, Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,17 +41,23 @@ class DemoConfig:
 
 def run_demo(config: DemoConfig, console: Console) -> None:
     """Evaluate both loops, print the tables, and write rows, summary, page and picture."""
-    out, timing = Path(config.out), {}
+    out, timing = Path(config.out), dict[Loop, float]()
     started = time.perf_counter()
     with resumable(console), worker_session(config.workers), progress_bars(console) as add_bar:
         bars = [add_bar(title) for title in ("training prior", "open loop", "closed loop")]
         open_rows = run_open_loop(config.open_loop, on_prior=bars[0], on_progress=bars[1])
-        timing["open_loop"] = time.perf_counter() - started
+        timing[Loop.open_loop] = time.perf_counter() - started
         closed_rows = run_closed_loop(config.closed_loop, on_progress=bars[2])
-        timing["closed_loop"] = time.perf_counter() - started - timing["open_loop"]
-    plain = configuration.to_dict(config)
-    provenance = replace(open_loop.make_provenance(config.open_loop), config_hash=hash_of(plain))
-    run = run_of(provenance, plain, timing)
+        timing[Loop.closed_loop] = time.perf_counter() - started - timing[Loop.open_loop]
+    run = Run(
+        loops={
+            Loop.open_loop: open_loop.make_provenance(config.open_loop),
+            Loop.closed_loop: closed_loop.make_provenance(config.closed_loop),
+        },
+        config=configuration.to_dict(config),
+        timing=timing,
+        commit=current_commit(),
+    )
     summary = publish(console, out, run, open_rows=open_rows, closed_rows=closed_rows)
     if draw_overview(summary, open_rows, out / "overview.png"):
         console.print(f"Picture: {(out / 'overview.png').resolve().as_uri()}", soft_wrap=True)

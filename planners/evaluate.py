@@ -1,7 +1,8 @@
 """Evaluate: the function from candidates to costs, made from a world model, a simulator or the true pose."""
 
+import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from data_tools.action_text import format_actions, without_time
 from data_tools.pose import compose, displacement_between
 from planners.candidates import to_jumps
-from planners.cem import Evaluate
+from planners.cem import CemConfig, Evaluate
 from planners.costs import Distance, latent_cost, pixel_cost
 from planners.protocols import Simulator, WorldModel
 
@@ -45,29 +46,29 @@ class ImaginationConfig:
     mode: Mode = Mode.jump
     num_steps: int = 1
     """Sampler steps for every candidate; one step of x-prediction is the conditional mean, a draft."""
-    refine_top: int = 0
-    """Best drafts of a problem that are imagined again; 0 leaves it at the draft."""
     refine_steps: int = 4
-    """Sampler steps of those."""
+    """Sampler steps of the candidates that are imagined again (`CemConfig.refine_top`)."""
     inverse_weight: float = 0.0
     """What a nat of a candidate's text counts, given context and goal, beside the distance: the same model
     read as inverse dynamics, which tells where distances of frames that show other things do not. A
     candidate is weighed as one action over the whole horizon. 0 leaves it out."""
-    imagine_top: int = 0
-    """With `inverse_weight`, how many candidates of a problem are imagined, those of the likeliest texts; the
-    others rank behind them. 0 imagines all."""
 
     def __post_init__(self) -> None:
         """Refuse what imagines nothing."""
-        least = min(self.refine_top, self.inverse_weight, self.imagine_top)
-        if min(self.num_steps, self.refine_steps) < 1 or least < 0:
+        if min(self.num_steps, self.refine_steps) < 1 or self.inverse_weight < 0:
             raise ValueError(
-                "num_steps and refine_steps must be at least 1, refine_top, inverse_weight and imagine_top "
-                f"not negative; got {self.num_steps}, {self.refine_steps}, {self.refine_top}, "
-                f"{self.inverse_weight} and {self.imagine_top}"
+                "num_steps and refine_steps must be at least 1 and inverse_weight not negative; got "
+                f"{self.num_steps}, {self.refine_steps} and {self.inverse_weight}"
             )
-        if self.imagine_top and not self.inverse_weight:
-            raise ValueError(f"imagine_top={self.imagine_top} chooses by likelihood: give inverse_weight too")
+
+    def refined(self) -> "ImaginationConfig":
+        """Return how the candidates that a search refines are imagined."""
+        return replace(self, num_steps=self.refine_steps)
+
+
+def answer_imagination(config: ImaginationConfig, cem: CemConfig) -> ImaginationConfig:
+    """Return how the candidates are imagined among which a plan is chosen in the end."""
+    return config.refined() if cem.refine_top else config
 
 
 def latent_goal(
@@ -134,10 +135,8 @@ def world_model_evaluate(
     """Return the cost of candidates in a world model's imagination.
 
     Every call imagines with the same noise (the generator's state now), so that the result is a function:
-    equal candidates cost the same in every iteration. With `refine_top`, the best drafts get the cost of a
-    better imagination, and the others keep their draft's cost but never rank before a refined one. With
-    `inverse_weight`, the likelihood of a candidate's text counts too, and with `imagine_top` it chooses who
-    is imagined at all.
+    equal candidates cost the same in every iteration, whatever else is evaluated beside them. With
+    `inverse_weight`, the likelihood of a candidate's text counts too.
 
     Args:
         world_model: What imagines.
@@ -152,15 +151,12 @@ def world_model_evaluate(
         The function from candidates to costs.
     """
     state = generator.get_state()
-    with_goal = world_model.extend_context(context, goal_latents) if config.inverse_weight else None
 
-    def inverse_costs(candidates: Float[Tensor, "problem sample step 4"]) -> Float[Tensor, "problem sample"]:
-        texts = action_texts(whole_jumps(candidates, step_s=step_s))
-        motions = [[without_time(text) for (text,) in own] for own in texts]
-        nats = world_model.action_nats(with_goal, motions)
-        return config.inverse_weight * nats.to(candidates)
+    @functools.cache
+    def with_goal() -> Any:
+        return world_model.extend_context(context, goal_latents)
 
-    def costs_of(candidates: Tensor, num_steps: int) -> Float[Tensor, "problem sample"]:
+    def imagined_costs(candidates: Float[Tensor, "problem sample step 4"]) -> Float[Tensor, "problem sample"]:
         noise = torch.Generator(generator.device)
         noise.set_state(state)
         latents = imagine(
@@ -169,49 +165,22 @@ def world_model_evaluate(
             candidates,
             step_s=step_s,
             mode=config.mode,
-            num_steps=num_steps,
+            num_steps=config.num_steps,
             generator=noise,
         )
         return goal(latents[:, :, -1]).to(candidates)
 
-    def imagined_costs(candidates: Float[Tensor, "problem sample step 4"]) -> Float[Tensor, "problem sample"]:
-        drafts = costs_of(candidates, config.num_steps)
-        return _cost_best_again(
-            candidates, drafts, config.refine_top, lambda chosen, _: costs_of(chosen, config.refine_steps)
-        )
+    def inverse_costs(candidates: Float[Tensor, "problem sample step 4"]) -> Float[Tensor, "problem sample"]:
+        texts = action_texts(whole_jumps(candidates, step_s=step_s))
+        motions = [[without_time(text) for (text,) in own] for own in texts]
+        nats = world_model.action_nats(with_goal(), motions)
+        return config.inverse_weight * nats.to(candidates)
 
     def evaluate(candidates: Float[Tensor, "problem sample step 4"]) -> Float[Tensor, "problem sample"]:
-        if with_goal is None:
-            return imagined_costs(candidates)
-        inverse = inverse_costs(candidates)
-        return _cost_best_again(
-            candidates,
-            inverse,
-            config.imagine_top or candidates.shape[1],
-            lambda chosen, own: imagined_costs(chosen) + own,
-        )
+        costs = imagined_costs(candidates)
+        return costs + inverse_costs(candidates) if config.inverse_weight else costs
 
     return evaluate
-
-
-def _cost_best_again(
-    candidates: Float[Tensor, "problem sample step 4"],
-    drafts: Float[Tensor, "problem sample"],
-    count: int,
-    cost: Callable[[Tensor, Tensor], Float[Tensor, "problem chosen"]],
-) -> Float[Tensor, "problem sample"]:
-    """Give the `count` cheapest drafts another cost, made of candidates and drafts.
-
-    The others keep theirs, but never rank before those.
-    """
-    count = min(count, candidates.shape[1])
-    if count == 0:
-        return drafts
-    best = drafts.topk(count, dim=1, largest=False).indices
-    chosen = torch.stack([own[index] for own, index in zip(candidates, best, strict=True)])
-    again = cost(chosen, drafts.gather(1, best))
-    others = torch.maximum(drafts, again.max(dim=1, keepdim=True).values)
-    return others.scatter(1, best, again)
 
 
 def imagine(

@@ -21,7 +21,7 @@ from envs.level_recorder import LevelRecorder, RecordConfig
 from envs.levels import TRAIN_LEVELS
 from planners.candidates import Parameterisation, Prior, fit_prior
 from planners.evaluation.progress import progress_bars
-from planners.evaluation.records import hash_of
+from planners.evaluation.records import hash_with_code
 from planners.evaluation.shards import OnProgress, ShardStore, run_shards
 
 DISPLACEMENT_DECIMALS = 6
@@ -110,7 +110,7 @@ def training_prior(
         record_displacements,
         {f"prior-{level}": RecordTask(level=level, prior=config, record=record) for level in config.levels},
         row_type=DisplacementRow,
-        store=ShardStore(folder=folder, config_hash=hash_of(described)),
+        store=ShardStore(folder=folder, config_hash=hash_with_code(described)),
         num_workers=num_workers,
         on_progress=on_progress,
     )

@@ -21,7 +21,7 @@ import worldmodel.pretrain
 import worldmodel.representation.probe
 import worldmodel.representation.train
 from data_tools.config import to_dict, to_object
-from data_tools.mixture import PAPER_MIXTURE, MixtureConfig
+from data_tools.mixture import MixtureConfig
 from tests.architecture import PACKAGES, ROOT
 from worldmodel.pretrain_config import PretrainConfig
 
@@ -63,8 +63,10 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
 """Each named run with its command, its schema and what a user must say."""
 
 GROUPS = {
+    "planners/conf/nano/calibration.yaml",
     "planners/conf/nano/episodes.yaml",
     "planners/conf/nano/levels.yaml",
+    "planners/conf/nano/prior.yaml",
     "planners/conf/nano/search.yaml",
     "worldmodel/conf/mixture/nano.yaml",
     "worldmodel/conf/mixture/paper.yaml",
@@ -109,7 +111,8 @@ def test_wrong_type_is_refused():
 
 def test_mixtures_of_pretraining():
     assert pretrain().mixture == pretrain("mixture=nano").mixture == MixtureConfig()
-    assert pretrain("mixture=paper").mixture == PAPER_MIXTURE
+    paper = MixtureConfig(text=50.0, image_text=22.5, video=25.0, action=2.5)
+    assert pretrain("mixture=paper").mixture == paper
     assert pretrain("mixture=paper", "mixture.video=5").mixture.video == 5.0
 
 

@@ -34,10 +34,17 @@ def hybrid_mask(
     return causal | same_frame
 
 
-def rotary_angles(
-    positions: Int[Tensor, "*batch token 3"], *, head_dim: int, base: float
-) -> Float[Tensor, "*batch token half"]:
-    """Return each channel pair's rotation [rad]: half turn with time, a quarter each with row and column.
+Rotation = tuple[
+    Float[Tensor, "*batch token 1 head_dim"],
+    Float[Tensor, "*batch token 1 head_dim"],
+]
+"""Cosine and sine of each channel's angle, the sine negative in the first half of a head's channels."""
+
+
+def rotation_at(
+    positions: Int[Tensor, "*batch token 3"], *, head_dim: int, base: float, dtype: torch.dtype
+) -> Rotation:
+    """Return the rotation of channel pairs: half of them turn with time, a quarter each with row and column.
 
     In time the frequencies fall from 1 to 1 / base, as in RoPE (arXiv 2104.09864). In space they fall from
     pi to pi / 32: a grid has a few rows, and frequencies of text would hardly tell neighbours apart. Text
@@ -52,17 +59,17 @@ def rotary_angles(
         positions[..., axis, None].float() * frequencies
         for axis, frequencies in enumerate((in_time, in_space, in_space))
     ]
-    return torch.cat(parts, dim=-1)
+    angles = torch.cat(parts, dim=-1)[..., None, :]  # one for all heads
+    cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
+    return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
 
 
 def rotate(
-    x: Float[Tensor, "*batch token head head_dim"], angles: Float[Tensor, "*batch token half"]
+    x: Float[Tensor, "*batch token head head_dim"], rotation: Rotation
 ) -> Float[Tensor, "*batch token head head_dim"]:
-    """Rotate channel pairs (k, k + half) of every head by `angles`."""
-    cos = angles.cos().to(x.dtype)[..., None, :]
-    sin = angles.sin().to(x.dtype)[..., None, :]
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+    """Rotate channel pairs (k, k + half) of every head."""
+    cos, sin = rotation
+    return x * cos + x.roll(x.shape[-1] // 2, dims=-1) * sin
 
 
 def packed_attention(

@@ -17,11 +17,13 @@ class Batches:
 
     A piece of text with more tokens than a row holds (tables of numbers, say) is left out and counted; of
     other kinds it is a ValueError, since their length is what the configuration makes it.
-    `state_dict` is plain JSON: counters, and the state of the stream that draws noise levels.
+    `state_dict` is plain JSON: counters, the state of the stream that draws noise levels, and `data`, which
+    names what the mixture's documents are made of.
     """
 
-    def __init__(self, mixture: Mixture, packer: Packer, *, rng: np.random.Generator) -> None:
+    def __init__(self, mixture: Mixture, packer: Packer, *, rng: np.random.Generator, data: str) -> None:
         self._mixture, self._packer, self._rng = mixture, packer, rng
+        self.data = data
         self.num_skipped = 0
 
     def __next__(self) -> PackedBatch:
@@ -56,13 +58,21 @@ class Batches:
             "mixture": self._mixture.state_dict(),
             "rng": self._rng.bit_generator.state,
             "num_skipped": self.num_skipped,
+            "data": self.data,
         }
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
-        """Go on from where a stream of the same mixture was."""
-        mixture, rng, num_skipped = state["mixture"], state["rng"], state.get("num_skipped", 0)
+        """Go on from where a stream of the same mixture and data was; ValueError for any other."""
+        mixture, rng, num_skipped = state.get("mixture"), state.get("rng"), state.get("num_skipped")
         if not (isinstance(mixture, Mapping) and isinstance(rng, Mapping) and isinstance(num_skipped, int)):
-            raise ValueError("the state of batches needs `mixture` and `rng`, both JSON objects, and a count")
+            raise ValueError(
+                "the state of batches needs the objects `mixture` and `rng`, and the count `num_skipped`"
+            )
+        if state.get("data") != self.data:
+            raise ValueError(
+                f"this state is of other data: needed {self.data} (a hash of recordings and texts), got "
+                f"{state.get('data')}"
+            )
         self.num_skipped = num_skipped
         self._mixture.load_state_dict(mixture)
         self._rng.bit_generator.state = dict(rng)

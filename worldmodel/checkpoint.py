@@ -4,6 +4,7 @@ Nothing read here is executed. A training state is a folder `step_<n>` that appe
 process killed at any moment leaves the last whole one.
 """
 
+import glob
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from data_tools.whole_file import write_text
 from worldmodel.tensor_file import write_tensors
 
 PREFIX = "step_"
@@ -26,24 +28,38 @@ def write_folder(
 ) -> None:
     """Write `<name>.safetensors` and text files into `folder`, whole or not at all.
 
-    A folder that is there is replaced.
+    A folder that is there is replaced: moved aside, and deleted when the new one is in its place.
     `write_rest` is given the temporary folder, for files that others know how to write.
     """
+    _recover(folder)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     try:
+        temporary.mkdir(parents=True)
         for name, group in tensors.items():
             write_tensors(temporary / f"{name}.safetensors", group)
         for name, text in texts.items():
-            (temporary / name).write_text(text, encoding="utf-8")
+            write_text(temporary / name, text)
         if write_rest is not None:
             write_rest(temporary)
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            folder.rename(_aside(folder))
         temporary.rename(folder)
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         raise OSError(f"could not write {folder}: {error}; the last whole checkpoint is untouched") from error
+    finally:
+        _recover(folder)
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _recover(folder: Path) -> None:
+    """Put back what was moved aside and not replaced; delete what a writer of this folder left beside it."""
+    if _aside(folder).exists() and not folder.exists():
+        _aside(folder).rename(folder)
+    for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.*"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def read_json(path: Path) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Corpus: one split of the data, and the stream of batches that is drawn from it."""
 
+import hashlib
 import itertools
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +10,13 @@ from data_tools.builders import make_builders
 from data_tools.mixture import Mixture
 from data_tools.randomness import numpy_generator_for
 from data_tools.splits import split_by_trajectory
-from data_tools.text_sources import SOURCES, Use, read_texts
-from data_tools.trajectory import Trajectory, read_trajectories
+from data_tools.text_sources import Use, read_texts_of_use
+from data_tools.trajectory import Trajectory
 from worldmodel.batches import Batches
 from worldmodel.documents import LatentSource, Packer
 from worldmodel.pretrain_config import PretrainConfig
-from worldmodel.representation.cache import FrameCache, LatentCache, identity_of
+from worldmodel.recordings import open_recordings
+from worldmodel.representation.cache import FrameCache, LatentCache
 from worldmodel.representation.rae import RaeRepresentation
 from worldmodel.tokenizer import TextTokenizer
 
@@ -27,32 +28,40 @@ class Corpus:
     trajectories: Sequence[Trajectory]
     texts: Sequence[str]
     latents: LatentSource
+    recordings: str
+    """Hash of the trajectories and their frames (`identity_of`)."""
+
+    @property
+    def identity(self) -> str:
+        """Hash of all that documents are made of: a run goes on with the same alone."""
+        digest = hashlib.sha256(self.recordings.encode())
+        captions = (repr(trajectory.texts) for trajectory in self.trajectories)
+        for text in itertools.chain(captions, self.texts):
+            digest.update(f"{len(text)} {text}".encode())
+        return digest.hexdigest()[:16]
 
 
 def load_corpora(config: PretrainConfig, representation: RaeRepresentation) -> tuple[Corpus, Corpus]:
     """Return the training and the held-out corpus; what is missing of the latents is made beside the data."""
-    report = read_trajectories(Path(config.data))
-    if report.num_skipped:
-        print(f"skipped {report.num_skipped} incomplete trajectories of {config.data}", file=sys.stderr)
-    split = split_by_trajectory(report.trajectories, seed=config.seed, held_out_fraction=config.heldout_share)
-    texts = [
-        [text for source in SOURCES if source.use is use for text in read_texts(source, Path(config.text))]
-        for use in (Use.training, Use.evaluation)
-    ]
+    trajectories = open_recordings([config.data])
+    split = split_by_trajectory(trajectories, seed=config.seed, held_out_fraction=config.heldout_share)
+    texts = [read_texts_of_use(use, Path(config.text)) for use in (Use.training, Use.evaluation)]
+    cache = Path(config.data) / ".cache"
     training, heldout = (
-        Corpus(trajectories, text, cache_latents(representation, trajectories, Path(config.data) / ".cache"))
+        make_corpus(representation, trajectories, text, cache)
         for trajectories, text in zip((split.train, split.held_out), texts, strict=True)
     )
     return training, heldout
 
 
-def cache_latents(
-    representation: RaeRepresentation, trajectories: Sequence[Trajectory], folder: Path
-) -> LatentCache:
-    """Return the latents of all frames, encoding those that were not before."""
-    frames = FrameCache.build(trajectories, folder, image_size=representation.image_size)
-    identity = f"{representation.fingerprint}-{identity_of(trajectories)}"
-    return LatentCache.build(representation, frames, folder, identity=identity)
+def make_corpus(
+    representation: RaeRepresentation, trajectories: Sequence[Trajectory], texts: Sequence[str], cache: Path
+) -> Corpus:
+    """Return a corpus with the latents of all frames, after encoding those that `cache` does not hold."""
+    frames = FrameCache.build(trajectories, cache, image_size=representation.image_size)
+    identity = f"{representation.fingerprint}-{frames.identity}"
+    latents = LatentCache.build(representation, frames, cache, identity=identity)
+    return Corpus(trajectories, texts, latents, frames.identity)
 
 
 def make_tokenizer(config: PretrainConfig, corpus: Corpus) -> TextTokenizer:
@@ -82,4 +91,5 @@ def make_batches(
     builders = make_builders(corpus.trajectories, corpus.texts, config.documents, kinds=tuple(shares))
     seed = int(numpy_generator_for(config.seed, role).integers(2**31))
     mixture = Mixture(builders, shares, seed=seed, count_tokens=packer.length)
-    return Batches(mixture, packer, rng=numpy_generator_for(config.seed, f"{role}/times"))
+    rng = numpy_generator_for(config.seed, f"{role}/times")
+    return Batches(mixture, packer, rng=rng, data=corpus.identity)

@@ -1,13 +1,18 @@
 """Held-out losses: perplexity by kind, and flow error by noise level with clean context apart."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
+from data_tools.documents import Kind
+from worldmodel.attention import hybrid_mask
 from worldmodel.documents import KINDS, PackedBatch
-from worldmodel.objective import ObjectiveConfig, losses
+from worldmodel.objective import ObjectiveConfig, flow_errors, losses
 from worldmodel.transfusion import Transfusion
 
 TIME_EDGES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
@@ -25,11 +30,13 @@ def heldout_losses(
     """Return mean losses over fixed batches, by name.
 
     `nats/<kind>` is the mean over a kind's predicted text tokens (perplexity is its exponential);
-    `flow/<clean|noisy>/<kind>` the mean squared error of its frames, by whether the context was clean;
-    `flow/time_<low>` the error of all frames with a time from that edge on; and `flow/draft/<kind>` that of
-    frames predicted from pure noise with a clean context, in one step, which is what planning does.
+    `flow/clean/<kind>` the mean squared error of its frames all of whose past is clean: those that see no
+    other frame that is predicted, in documents with a clean context (of a chain its first step, of a video
+    its first frame); `flow/draft/<kind>` the error of the same frames without video, predicted from pure
+    noise in one step, which is what planning does; `flow/noisy/<kind>` that of all frames of documents whose
+    context is noised; and `flow/time_<low>` that of all frames with a time from that edge on.
     """
-    nats, text_kinds, errors, kinds, times, clean = [], [], [], [], [], []
+    nats, text_kinds, errors, kinds, times, clean, noisy = [], [], [], [], [], [], []
     drafts, draft_kinds = [], []
     for batch in batches:
         noise = torch.randn(batch.latents.shape, generator=generator)
@@ -40,15 +47,17 @@ def heldout_losses(
         errors.append(found.flow_errors)
         kinds.append(batch.kind[target])
         times.append(batch.times[target])
-        clean.append(batch.has_clean_context[target])
-        drafted = _from_pure_noise(batch)
-        found = losses(model, drafted, noise, config, dtype=dtype)
-        drafts.append(found.flow_errors[batch.has_clean_context[target]])
-        draft_kinds.append(batch.kind[target & batch.has_clean_context])
+        is_alone = batch.has_clean_context & ~_sees_other_targets(batch)
+        clean.append(is_alone[target])
+        noisy.append(~batch.has_clean_context[target])
+        drafted = replace(batch, times=torch.where(target, 0.0, batch.times))
+        is_drafted = is_alone & (batch.kind != KINDS.index(Kind.video))
+        drafts.append(flow_errors(model, drafted, noise, config, dtype=dtype)[is_drafted[target]])
+        draft_kinds.append(batch.kind[target & is_drafted])
     report = _means("nats", torch.cat(nats), torch.cat(text_kinds))
-    error, kind, is_clean, time = (torch.cat(parts) for parts in (errors, kinds, clean, times))
+    error, kind, time, is_clean, is_noisy = map(torch.cat, (errors, kinds, times, clean, noisy))
     report |= _means("flow/clean", error[is_clean], kind[is_clean])
-    report |= _means("flow/noisy", error[~is_clean], kind[~is_clean])
+    report |= _means("flow/noisy", error[is_noisy], kind[is_noisy])
     report |= _means("flow/draft", torch.cat(drafts), torch.cat(draft_kinds))
     for low, high in pairwise(TIME_EDGES):
         inside = (time >= low) & (time < high)
@@ -57,11 +66,11 @@ def heldout_losses(
     return report
 
 
-def _from_pure_noise(batch: PackedBatch) -> PackedBatch:
-    """Set the time of every frame to be predicted to 0."""
-    fields = dict(vars(batch))
-    fields["times"] = torch.where(batch.is_flow_target, 0.0, batch.times)
-    return PackedBatch(**fields)
+def _sees_other_targets(batch: PackedBatch) -> Bool[Tensor, "row token"]:
+    """Return which tokens attend to a frame that is to be predicted and is not their own."""
+    is_other = batch.frame[:, :, None] != batch.frame[:, None, :]
+    seen = hybrid_mask(batch.reach, batch.frame) & batch.is_flow_target[:, None, :] & is_other
+    return seen.any(dim=-1)
 
 
 def _means(name: str, values: torch.Tensor, kinds: torch.Tensor) -> dict[str, float]:

@@ -65,7 +65,10 @@ def save_model(
 
 
 def load_model(name: str | Path, *, dtype: torch.dtype = torch.float32) -> WorldModel:
-    """Load a model folder, or a model that ships by its name (`nano`), to compute in `dtype`."""
+    """Load a model folder, or a model that ships by its name (`nano`), to compute in `dtype`.
+
+    ValueError if its parts are damaged, of another version, or not of one model.
+    """
     folder = resolve(name)
     content = read_json(folder / "model.json")
     if content.get("format") != FORMAT:
@@ -89,19 +92,30 @@ def load_model(name: str | Path, *, dtype: torch.dtype = torch.float32) -> World
         transfusion.load_state_dict(tensors)
     except RuntimeError as error:
         raise ValueError(f"the weights in {folder} do not fit its model.json: {error}") from error
-    return WorldModel(
-        transfusion,
-        TextTokenizer.load(folder / "tokenizer.json"),
-        RaeRepresentation.load(folder),
-        prediction=config.prediction,
-        dtype=dtype,
-    )
+    tokenizer, representation = TextTokenizer.load(folder / "tokenizer.json"), RaeRepresentation.load(folder)
+    for part, unit, needed, came in (
+        ("tokenizer.json", "tokens", config.vocab_size, tokenizer.vocab_size),
+        ("representation.safetensors", "channels", config.latent_channels, representation.num_channels),
+    ):
+        if needed != came:
+            raise ValueError(
+                f"model.json in {folder} needs {needed} {unit}, {part} has {came}; fetch the folder again"
+            )
+    return WorldModel(transfusion, tokenizer, representation, prediction=config.prediction, dtype=dtype)
 
 
 def resolve(name: str | Path) -> Path:
-    """Return the folder of a model: a path that holds one, or the name of one that ships."""
-    for folder in (Path(name), SHIPPED / str(name)):
-        if (folder / "model.json").is_file():
-            return folder
+    """Return the folder of a model: a path that holds one, or the name of one that ships.
+
+    ValueError if both are there: a folder in the working directory is not meant to hide what ships.
+    """
+    found = [folder for folder in (Path(name), SHIPPED / str(name)) if (folder / "model.json").is_file()]
+    if len({folder.resolve() for folder in found}) > 1:
+        raise ValueError(
+            f"{name} is a model that ships and a folder in {Path.cwd()}; give the absolute path of the one "
+            f"you mean: {' or '.join(str(folder.resolve()) for folder in found)}"
+        )
+    if found:
+        return found[0]
     shipped = sorted(path.parent.name for path in SHIPPED.glob("*/model.json"))
     raise FileNotFoundError(f"no world model at {name}; give a folder with model.json, or one of {shipped}")

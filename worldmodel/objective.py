@@ -54,9 +54,44 @@ def losses(
     to the loss of the whole (of the load-balance loss a part gives its share of rows).
     """
     whole = batch if whole is None else whole
-    noised = torch.where(
+    noised = _noised(batch, noise)
+    hidden, balance = _hidden_states(model, batch, noised, dtype=dtype)
+    token_nats = F.cross_entropy(
+        model.text_logits(hidden.flatten(0, 1)[batch.text_from]), batch.text_target, reduction="none"
+    )
+    language = (token_nats * batch.text_weight).sum() / whole.text_weight.sum().clamp_min(1.0)
+    errors = _flow_errors(model, batch, noised, hidden, config)
+    flow = errors.sum() / whole.is_flow_target.sum().clamp_min(1)
+    balance = balance * (len(batch.ids) / len(whole.ids))
+    total = config.language_weight * language + config.flow_weight * flow + balance
+    return Losses(total, language, flow, balance, token_nats, errors)
+
+
+def flow_errors(
+    model: Transfusion,
+    batch: PackedBatch,
+    noise: Float[Tensor, "row token channel"],
+    config: ObjectiveConfig,
+    *,
+    dtype: torch.dtype,
+) -> Float[Tensor, " flow_target"]:
+    """Return `Losses.flow_errors` alone: no text is scored."""
+    noised = _noised(batch, noise)
+    hidden, _ = _hidden_states(model, batch, noised, dtype=dtype)
+    return _flow_errors(model, batch, noised, hidden, config)
+
+
+def _noised(
+    batch: PackedBatch, noise: Float[Tensor, "row token channel"]
+) -> Float[Tensor, "row token channel"]:
+    return torch.where(
         batch.is_image[..., None], interpolate(noise, batch.latents, batch.times), torch.zeros_like(noise)
     )
+
+
+def _hidden_states(
+    model: Transfusion, batch: PackedBatch, noised: Float[Tensor, "row token channel"], *, dtype: torch.dtype
+) -> tuple[Float[Tensor, "row token width"], Float[Tensor, ""]]:
     inputs = TokenInputs(
         ids=batch.ids,
         places=batch.places,
@@ -68,16 +103,17 @@ def losses(
         positions=batch.positions,
     )
     attend = PackedAttend(hybrid_mask(batch.reach, batch.frame), lookahead=batch.latents_per_frame - 1)
-    hidden, balance = model(inputs, attend, Modalities.of(batch.is_image), dtype=dtype)
-    token_nats = F.cross_entropy(
-        model.text_logits(hidden.flatten(0, 1)[batch.text_from]), batch.text_target, reduction="none"
-    )
-    language = (token_nats * batch.text_weight).sum() / whole.text_weight.sum().clamp_min(1.0)
+    return model(inputs, attend, Modalities.of(batch.is_image), dtype=dtype)
+
+
+def _flow_errors(
+    model: Transfusion,
+    batch: PackedBatch,
+    noised: Float[Tensor, "row token channel"],
+    hidden: Float[Tensor, "row token width"],
+    config: ObjectiveConfig,
+) -> Float[Tensor, " flow_target"]:
     target = batch.is_flow_target
-    flow_errors = flow_error(
+    return flow_error(
         model.latents(hidden[target]), noised[target], batch.latents[target], batch.times[target], config.flow
     )
-    flow = flow_errors.sum() / whole.is_flow_target.sum().clamp_min(1)
-    balance = balance * (len(batch.ids) / len(whole.ids))
-    total = config.language_weight * language + config.flow_weight * flow + balance
-    return Losses(total, language, flow, balance, token_nats, flow_errors)

@@ -1,11 +1,14 @@
 """Optimisation: Muon and AdamW, the learning-rate schedule, and the moving average of the weights."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
 import torch
 from torch import Tensor, nn
+
+_ADAMW_STATE = ("step", "exp_avg", "exp_avg_sq")
+_MUON_STATE = ("momentum_buffer",)
 
 
 class MatrixOptimiser(Enum):
@@ -33,6 +36,20 @@ class OptimisationConfig:
     weight_decay: float = 0.05
     clip_norm: float = 1.0
     ema_decay: float = 0.999
+
+    def __post_init__(self) -> None:
+        if not (self.learning_rate > 0 and self.clip_norm > 0 and self.weight_decay >= 0):
+            raise ValueError(
+                f"needed learning_rate and clip_norm above 0 and weight_decay of at least 0, got "
+                f"{self.learning_rate}, {self.clip_norm} and {self.weight_decay}"
+            )
+        if self.warmup_steps < 0:
+            raise ValueError(f"warmup_steps must be at least 0, got {self.warmup_steps}")
+        for name in ("cooldown_share", "ema_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
+            raise ValueError(f"beta1 and beta2 must be in [0, 1), got {self.beta1} and {self.beta2}")
 
 
 def learning_rate(step: int, num_steps: int, config: OptimisationConfig) -> float:
@@ -96,16 +113,29 @@ class Optimisers:
         }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put back what `tensors` returned."""
+        """Put back what `tensors` returned after at least one step; ValueError for any other set."""
+        given = {name: tensor.shape for name, tensor in tensors.items()}
+        needed = {
+            f"{self._names[parameter]}/{key}": torch.Size() if key == "step" else parameter.shape
+            for _, parameter, keys in self._states()
+            for key in keys
+        }
+        if given != needed:
+            wrong = sorted({name for name, _ in given.items() ^ needed.items()})
+            raise ValueError(
+                f"needed {len(needed)} tensors of these optimisers, got {len(given)}; missing, unknown or of "
+                f"another shape are {', '.join(wrong[:3])}, {len(wrong)} in all"
+            )
+        for optimiser, parameter, keys in self._states():
+            optimiser.state[parameter] = {key: tensors[f"{self._names[parameter]}/{key}"] for key in keys}
+
+    def _states(self) -> Iterator[tuple[torch.optim.Optimizer, Tensor, tuple[str, ...]]]:
+        """Yield each parameter with its optimiser and the names of what that keeps of it."""
         for optimiser in self._each:
+            keys = _ADAMW_STATE if isinstance(optimiser, torch.optim.AdamW) else _MUON_STATE
             for group in optimiser.param_groups:
                 for parameter in group["params"]:
-                    prefix = f"{self._names[parameter]}/"
-                    optimiser.state[parameter] = {
-                        key.removeprefix(prefix): value
-                        for key, value in tensors.items()
-                        if key.startswith(prefix)
-                    }
+                    yield optimiser, parameter, keys
 
 
 def _group_of(name: str, parameter: nn.Parameter, config: OptimisationConfig) -> str:

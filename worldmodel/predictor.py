@@ -5,9 +5,9 @@ to the candidate's own cache; only the frame being denoised is computed again. A
 horizon) and a step-by-step rollout are the same call.
 """
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -15,10 +15,11 @@ from einops import repeat
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from data_tools.action_text import parse_actions
 from worldmodel.attention import LayerCache, hybrid_mask
 from worldmodel.branch_inputs import TextInputs, join_inputs, own_mask
-from worldmodel.documents import context_layout, frame_grid
 from worldmodel.feedforward import Modalities
+from worldmodel.flattening import context_layout, frame_grid
 from worldmodel.flow import Prediction, euler_step, predicted_latent
 from worldmodel.representation.interface import Representation
 from worldmodel.tokenizer import TextTokenizer
@@ -27,6 +28,8 @@ from worldmodel.transfusion import BranchAttend, PackedAttend, TokenInputs, Tran
 ActionTexts = Sequence[Sequence[Sequence[str]]]
 """One text for each problem, candidate and step."""
 
+ACTION_PREFIX = "action:"
+"""How a text begins that must be an action."""
 TEXT_COLUMNS = ("ids", "places", "values", "is_value", "is_image", "times", "positions")
 """Columns of a packed row that a transformer reads beside the latents."""
 
@@ -74,7 +77,7 @@ class _Past:
 class WorldModel:
     """A trained Transfusion, its tokenizer and its representation as an action-conditioned video predictor.
 
-    `dtype` is the precision of compute; latents that come out are float32. `fingerprint` names the weights.
+    `dtype` is the precision of compute; latents that come out are float32.
     """
 
     def __init__(
@@ -92,16 +95,12 @@ class WorldModel:
         self.prediction = prediction
         self.dtype = dtype
 
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the transformer's weights."""
-        digest = hashlib.sha256()
-        for name, tensor in self.transfusion.state_dict().items():
-            digest.update(name.encode() + tensor.float().cpu().numpy().tobytes())
-        return digest.hexdigest()[:16]
-
     def encode(self, frames: UInt8[Tensor, "batch height width 3"]) -> Float[Tensor, "batch token channel"]:
-        """Return the latents of frames of any size."""
+        """Return the latents of frames of any size; TypeError unless they are uint8."""
+        if frames.dtype != torch.uint8:
+            raise TypeError(
+                f"needed frames as uint8, levels from 0 to 255, got {frames.dtype}; scale and convert them"
+            )
         return self.representation.encode(frames)
 
     def decode(self, latents: Float[Tensor, "batch token channel"]) -> UInt8[Tensor, "batch size size 3"]:
@@ -132,25 +131,14 @@ class WorldModel:
         """Return the context followed by one more frame of each problem, as a goal stands in documents."""
         past = self._no_past(context, 1)
         marker = self._marker_inputs(past.position)
-        frame = self._frame_inputs(latents[:, None], marker.end, time=1.0)
-        end = self._token_inputs(
-            torch.full((*past.position.shape, 1), self.tokenizer.image_end), (marker.end + 1)[..., None]
-        )
-        inputs = join_inputs(join_inputs(marker.inputs, frame), end)
-        mask = own_mask(past.is_valid, torch.ones(inputs.ids.shape, dtype=torch.bool), num_text=1)
-        mask[:, :, :-1, -1] = False  # nothing sees the marker that ends the frame
-        attend = BranchAttend(past.caches(context), mask)
-        self.transfusion(inputs, attend, Modalities.of(inputs.is_image), dtype=self.dtype)
-        keys, values = zip(
+        goal_past = self._append_frame(context, past, latents[:, None], marker=marker)
+        return Context(
             *(
-                (torch.cat((old_key, key[:, 0]), dim=1), torch.cat((old_value, value[:, 0]), dim=1))
-                for old_key, old_value, (key, value) in zip(
-                    context.keys, context.values, attend.kept, strict=True
-                )
+                tuple(torch.cat((old, new[:, 0]), dim=1) for old, new in zip(olds, news, strict=True))
+                for olds, news in ((context.keys, goal_past.keys), (context.values, goal_past.values))
             ),
-            strict=True,
+            next_position=context.next_position + 3,
         )
-        return Context(tuple(keys), tuple(values), next_position=context.next_position + 3)
 
     @torch.inference_mode()
     def action_nats(
@@ -167,12 +155,22 @@ class WorldModel:
 
         Returns:
             The sum over a text's tokens, float32.
+
+        Raises:
+            ValueError: If a text has fewer than two tokens.
         """
         num_candidates, _ = _check_actions(
             [[[text] for text in own] for own in actions], context.num_problems
         )
         past = self._no_past(context, num_candidates)
         text = self._text_inputs([one for own in actions for one in own], past.position)
+        num_tokens = text.is_valid.sum(dim=2) - 1  # less the <image> behind it
+        if (num_tokens < 2).any():
+            problem, candidate = torch.nonzero(num_tokens < 2)[0].tolist()
+            raise ValueError(
+                "needed texts of at least two tokens, since the first is left out; got "
+                f"{actions[problem][candidate]!r}"
+            )
         # Each token predicts the next, the last one nothing; behind it stands the <image> of a rollout.
         inputs = TokenInputs(
             **{each.name: getattr(text.inputs, each.name)[:, :, :-2] for each in fields(TokenInputs)}
@@ -202,8 +200,10 @@ class WorldModel:
         `num_steps` steps of the flow sampler: one is the conditional mean. The noise is the same for all
         problems and candidates, so that costs differ by the actions alone. `guidance` other than 1 moves
         away from what would be imagined without the action's text (arXiv 2207.12598); it doubles the work.
+        ValueError for a text that begins as an action and is none; any other text is a command.
         """
         num_candidates, horizon = _check_actions(actions, context.num_problems)
+        parse_actions([text for text in _texts_of(actions) if text.startswith(ACTION_PREFIX)])
         if num_steps < 1:
             raise ValueError(f"num_steps must be at least 1, got {num_steps}")
         past = self._no_past(context, num_candidates)
@@ -233,19 +233,16 @@ class WorldModel:
         batch = past.position.shape
         noised = noise.expand(*batch, *noise.shape)
         times = torch.linspace(0, 1, num_steps + 1).tolist()
-        marker = self._marker_inputs(past.position)
-        latents, text_past = self._predict(context, past, text, noised, times[0])
-        start = None
-        for index in range(num_steps):
-            if index > 0:
-                latents, _ = self._predict(context, text_past, None, noised, times[index])
+        # What comes before the frame is read in the first step and lies in the past from then on.
+        text_past, unread_text = past, text
+        free_past, unread_marker = past, self._marker_inputs(past.position)
+        for time, next_time in pairwise(times):
+            latents, text_past = self._predict(context, text_past, unread_text, noised, time)
             if guidance != 1:
-                free, free_past = self._predict(
-                    context, start or past, None if start else marker, noised, times[index]
-                )
-                start = start or free_past
+                free, free_past = self._predict(context, free_past, unread_marker, noised, time)
                 latents = free + guidance * (latents - free)
-            noised = euler_step(noised, latents, time=times[index], next_time=times[index + 1])
+            unread_text = unread_marker = None
+            noised = euler_step(noised, latents, time=time, next_time=next_time)
         return noised, text_past
 
     def _predict(
@@ -277,20 +274,27 @@ class WorldModel:
         return latents, past.extended(kept, text.is_valid, position)
 
     def _append_frame(
-        self, context: Context, past: _Past, latents: Float[Tensor, "problem candidate token channel"]
+        self,
+        context: Context,
+        past: _Past,
+        latents: Float[Tensor, "problem candidate token channel"],
+        *,
+        marker: TextInputs | None = None,
     ) -> _Past:
-        """Put a finished frame and its end marker into the candidates' caches."""
-        batch = past.position.shape
+        """Put a finished frame and its end marker into the caches, after `marker` if <image> is not there."""
+        position = past.position if marker is None else marker.end
         end = self._token_inputs(
-            torch.full((*batch, 1), self.tokenizer.image_end), (past.position + 1)[..., None]
+            torch.full((*position.shape, 1), self.tokenizer.image_end), (position + 1)[..., None]
         )
-        inputs = join_inputs(self._frame_inputs(latents, past.position, time=1.0), end)
+        inputs = join_inputs(self._frame_inputs(latents, position, time=1.0), end)
+        if marker is not None:
+            inputs = join_inputs(marker.inputs, inputs)
         valid = torch.ones(inputs.ids.shape, dtype=torch.bool)
-        mask = own_mask(past.is_valid, valid, num_text=0)
+        mask = own_mask(past.is_valid, valid, num_text=0 if marker is None else 1)
         mask[:, :, :-1, -1] = False  # the frame does not see the marker that ends it
         attend = BranchAttend(past.caches(context), mask)
         self.transfusion(inputs, attend, Modalities.of(inputs.is_image), dtype=self.dtype)
-        return past.extended(attend.kept, valid, past.position + 2)
+        return past.extended(attend.kept, valid, position + 2)
 
     def _no_past(self, context: Context, num_candidates: int) -> _Past:
         batch = (context.num_problems, num_candidates)
@@ -363,6 +367,10 @@ class WorldModel:
             times=torch.full(batch, time),
             positions=torch.cat((in_time, grid.expand(*batch, 2)), dim=-1),
         )
+
+
+def _texts_of(actions: ActionTexts) -> Iterator[str]:
+    return (text for problem in actions for candidate in problem for text in candidate)
 
 
 def _check_actions(actions: ActionTexts, num_problems: int) -> tuple[int, int]:

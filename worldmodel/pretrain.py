@@ -7,8 +7,8 @@ for bit. Under `torchrun` several processes share the work (ranks.py). `out` the
 """
 
 import json
-import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,9 +20,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from data_tools.config import store, to_dict, to_object
 from data_tools.provenance import current_commit, installed_versions
 from data_tools.randomness import generator_for
+from data_tools.whole_file import write_text
 from worldmodel.batches import Batches
 from worldmodel.checkpoint import latest_step
 from worldmodel.corpus import Corpus, load_corpora, make_batches, make_tokenizer
+from worldmodel.documents import PackedBatch
 from worldmodel.heldout import heldout_losses
 from worldmodel.model_folder import save_model
 from worldmodel.pretrain_config import PretrainConfig
@@ -30,9 +32,11 @@ from worldmodel.ranks import Ranks, joined
 from worldmodel.representation.rae import RaeRepresentation
 from worldmodel.tokenizer import TextTokenizer
 from worldmodel.trainer import Trainer, make_trainer, train_step
-from worldmodel.training_record import make_record
+from worldmodel.training_log import TrainingLog
+from worldmodel.training_record import make_record, read_record
 
 LOG = "log.jsonl"
+MODEL = "model"
 STEPS = "steps"
 
 
@@ -64,43 +68,43 @@ def train(
     }
     heldout_batches = [next(streams["heldout"]) for _ in range(config.num_heldout_batches)]
     trainer = _trainer_of_run(out, config, streams["training"], tokenizer, representation)
+    log = None
     if ranks.is_first:
         _write_config(out, config)
+        log = TrainingLog(out / LOG, step=trainer.step)
 
-    def write() -> None:
-        trainer.save(out / STEPS, keep=config.keep_checkpoints)
+    def write_model(log: TrainingLog) -> None:
         record = make_record(
             training.trajectories,
             num_steps=trainer.step,
             tokens=trainer.batches.num_tokens,
             seed=config.seed,
-            log=out / LOG,
+            data=trainer.batches.data,
+            log=log,
         )
         prediction = config.objective.flow.prediction
         save_model(
-            out / "model", trainer.average, tokenizer, representation, prediction=prediction, record=record
+            out / MODEL, trainer.average, tokenizer, representation, prediction=prediction, record=record
         )
 
     with _progress(shown=ranks.is_first) as progress:
         task = progress.add_task("pretraining", total=config.num_steps, completed=trainer.step, note="")
         while trainer.step < config.num_steps:
             record = _timed_step(trainer, config, ranks)
-            if not ranks.is_first:
+            if log is None:
                 continue
             is_last = trainer.step == config.num_steps
             if trainer.step % config.evaluate_every == 0 or is_last:
-                record["heldout"] = heldout_losses(
-                    trainer.average,
-                    heldout_batches,
-                    config.objective,
-                    generator=generator_for(config.seed, "heldout/noise"),
-                    dtype=config.precision.dtype,
-                )
-            _log(out, record)
+                record["heldout"] = _evaluate(trainer, heldout_batches, config)
+            log.append(record)
             if trainer.step % config.checkpoint_every == 0 or is_last:
-                write()
+                trainer.save(out / STEPS, keep=config.keep_checkpoints)
+                write_model(log)
             note = f"flow {record['flow']:.3f}  language {record['language']:.2f}"
             progress.update(task, completed=trainer.step, note=note)
+    # A run that was stopped after its last training state was written has only this left to do.
+    if log is not None and _step_of_model(out / MODEL) != trainer.step:
+        write_model(log)
 
 
 def _trainer_of_run(
@@ -117,19 +121,27 @@ def _trainer_of_run(
     newest = latest_step(out / STEPS)
     if newest is not None:
         trainer.restore(newest)
+    if trainer.step > config.num_steps:
+        raise ValueError(
+            f"needed a run of at most num_steps={config.num_steps} steps, {newest} is of {trainer.step}; "
+            "raise num_steps, delete that folder, or give another `out`"
+        )
     return trainer
 
 
+def _step_of_model(folder: Path) -> int | None:
+    """Return after how many steps a model folder was written; None if there is no whole one."""
+    try:
+        return read_record(folder).num_steps
+    except (FileNotFoundError, ValueError):
+        return None
+
+
 def _timed_step(trainer: Trainer, config: PretrainConfig, ranks: Ranks) -> dict[str, object]:
-    """Make a step and return what the log says of it; a loss that is not finite ends the run."""
+    """Make a step and return what the log says of it."""
     started = time.perf_counter()
     batch = next(trainer.batches)
     done = train_step(trainer, batch, config, ranks=ranks)
-    if not math.isfinite(done.total):
-        raise FloatingPointError(
-            f"the loss is {done.total} at step {trainer.step}; lower optimisation.learning_rate and "
-            "run the command again: it goes on from the last checkpoint"
-        )
     seconds = time.perf_counter() - started
     return {
         "step": trainer.step,
@@ -138,6 +150,16 @@ def _timed_step(trainer: Trainer, config: PretrainConfig, ranks: Ranks) -> dict[
         "tokens_per_s": batch.ids.numel() / seconds,
         "texts_skipped": trainer.batches.num_skipped,
     }
+
+
+def _evaluate(trainer: Trainer, batches: Sequence[PackedBatch], config: PretrainConfig) -> dict[str, float]:
+    return heldout_losses(
+        trainer.average,
+        batches,
+        config.objective,
+        generator=generator_for(config.seed, "heldout/noise"),
+        dtype=config.precision.dtype,
+    )
 
 
 def _tokenizer_of_run(out: Path, config: PretrainConfig, corpus: Corpus) -> TextTokenizer:
@@ -157,12 +179,7 @@ def _write_config(out: Path, config: PretrainConfig) -> None:
         "commit": current_commit(),
         "versions": installed_versions(),
     }
-    (out / "config.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-
-
-def _log(out: Path, record: dict[str, object]) -> None:
-    with (out / LOG).open("a", encoding="utf-8") as log:
-        log.write(json.dumps(record) + "\n")
+    write_text(out / "config.json", json.dumps(content, indent=1))
 
 
 def _progress(*, shown: bool) -> Progress:

@@ -1,37 +1,20 @@
 """PretrainConfig: everything that determines a pretraining run."""
 
 from dataclasses import dataclass, field
-from enum import Enum
 
-import torch
 from omegaconf import MISSING
 
 from data_tools.document_config import DocumentConfig
 from data_tools.mixture import MixtureConfig
 from worldmodel.objective import ObjectiveConfig
 from worldmodel.optimisation import OptimisationConfig
+from worldmodel.precision import Precision
 from worldmodel.transfusion import TransfusionConfig
-
-
-class Precision(Enum):
-    """In what the transformer computes; parameters, optimiser and errors are float32 always."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The torch dtype of that name."""
-        match self:
-            case Precision.float32:
-                return torch.float32
-            case Precision.bfloat16:
-                return torch.bfloat16
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
-    """One pretraining run; the defaults are nano's."""
+    """One pretraining run; nano's values are those of conf/pretrain.yaml."""
 
     data: str = MISSING
     """Folder of trajectories, as `envs.collect` or `data_tools` writes them."""
@@ -60,3 +43,20 @@ class PretrainConfig:
     optimisation: OptimisationConfig = field(default_factory=OptimisationConfig)
     documents: DocumentConfig = field(default_factory=DocumentConfig)
     mixture: MixtureConfig = field(default_factory=MixtureConfig)
+
+    def __post_init__(self) -> None:
+        counts = {
+            "num_steps": self.num_steps,
+            "num_rows": self.num_rows,
+            "tokens_per_row": self.tokens_per_row,
+            "num_heldout_batches": self.num_heldout_batches,
+            "evaluate_every": self.evaluate_every,
+            "checkpoint_every": self.checkpoint_every,
+            "keep_checkpoints": self.keep_checkpoints,
+            "num_threads": self.num_threads,
+        }
+        for name, count in counts.items():
+            if count < 1:
+                raise ValueError(f"{name} must be at least 1, got {count}")
+        if not 0 < self.heldout_share < 1:
+            raise ValueError(f"heldout_share must be in (0, 1), got {self.heldout_share}")

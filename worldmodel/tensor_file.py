@@ -1,13 +1,14 @@
 """Tensor file: named tensors and a JSON note in one safetensors file, written whole or not at all."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from data_tools.whole_file import whole_file
 
 _READABLE = 0o644
 """safetensors lets nobody but the owner read what it writes; models are meant to be shared."""
@@ -16,21 +17,17 @@ _READABLE = 0o644
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], *, note: Mapping[str, object] | None = None
 ) -> None:
-    """Write tensors with a note, through a temporary file beside `path` that is renamed when it is complete.
+    """Write tensors with a note, whole or not at all; OSError if the disk refuses.
 
     One file holds both, so a stop at any moment leaves either the old state or the new one, never a mixture.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(whole, temporary, metadata={"note": json.dumps(note or {})})
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with whole_file(path) as temporary:
+        try:
+            save_file(whole, temporary, metadata={"note": json.dumps(note or {})})
+        except SafetensorError as error:  # what safetensors makes of a full disk
+            raise OSError(f"could not write {path}: {error}; make room and run the command again") from error
         temporary.chmod(_READABLE)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -9,7 +9,6 @@ is ordinary characters, so that no text from outside can open an image or end a 
 """
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 from jaxtyping import Int64
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
+from data_tools.whole_file import write_text
 from worldmodel.number_tokens import NUM_PLACES, NumberReader, OrdinaryActions, TokenizedText
 from worldmodel.vocabulary import (
     DIGITS,
@@ -116,10 +116,7 @@ class TextTokenizer:
 
     def save(self, path: str | Path) -> None:
         """Write the vocabulary as JSON in the format of `tokenizers`, whole or not at all."""
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(self._tokenizer.to_str(pretty=True), encoding="utf-8")
-        temporary.replace(path)
+        write_text(Path(path), self._tokenizer.to_str(pretty=True))
 
     @classmethod
     def load(cls, path: str | Path) -> "TextTokenizer":

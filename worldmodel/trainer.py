@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,14 +44,24 @@ class Trainer:
         remove_old_steps(root, keep=keep)
 
     def restore(self, folder: Path) -> None:
-        """Go on from a training state."""
+        """Go on from a training state; ValueError if it is damaged, or of another model or other data."""
+        try:
+            self._restore(folder)
+        except (FileNotFoundError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise ValueError(
+                f"this run cannot go on from {folder}: {type(error).__name__}: {error}. Give the data and "
+                "the model that it began with, delete that folder, or give another `out`."
+            ) from error
+
+    def _restore(self, folder: Path) -> None:
         state = read_json(folder / "state.json")
         self.model.load_state_dict(read_tensors(folder / "model.safetensors"))
         self.average.load_state_dict(read_tensors(folder / "average.safetensors"))
         self.optimisers.restore(read_tensors(folder / "optimisers.safetensors"))
         self.noise.set_state(read_tensors(folder / "random.safetensors")["noise"])
-        batches, step = state["batches"], state["step"]
-        assert isinstance(batches, dict) and isinstance(step, int)
+        batches, step = state.get("batches"), state.get("step")
+        if not isinstance(batches, dict) or not isinstance(step, int):
+            raise ValueError("state.json needs the object `batches` and the number `step`")
         self.batches.load_state_dict(batches)
         self.step = step
 
@@ -81,7 +92,10 @@ class StepReport:
 def train_step(
     trainer: Trainer, batch: PackedBatch, config: PretrainConfig, *, ranks: Ranks | None = None
 ) -> StepReport:
-    """Make one optimiser step on a batch, of which this rank computes its rows."""
+    """Make one optimiser step on a batch, of which this rank computes its rows.
+
+    FloatingPointError if the loss or its gradient is not finite; the weights are those of the step before.
+    """
     ranks = ranks or Ranks()
     optimisation = config.optimisation
     noise = torch.randn(batch.latents.shape, generator=trainer.noise)
@@ -96,7 +110,13 @@ def train_step(
     )
     found.total.backward()
     ranks.add_gradients(trainer.model.parameters())
-    norm = torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), optimisation.clip_norm)
+    norm = torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), optimisation.clip_norm).item()
+    total, language, flow = ranks.add(torch.stack((found.total, found.language, found.flow))).tolist()
+    if not (math.isfinite(total) and math.isfinite(norm)):
+        raise FloatingPointError(
+            f"the loss is {total} and its gradient has the norm {norm} at step {trainer.step + 1}; lower "
+            "optimisation.learning_rate and run the command again: it goes on from the last checkpoint"
+        )
     trainer.optimisers.step(rate=learning_rate(trainer.step, config.num_steps, optimisation))
     trainer.step += 1
     update_average(
@@ -105,5 +125,4 @@ def train_step(
         step=trainer.step,
         decay=optimisation.ema_decay,
     )
-    total, language, flow = ranks.add(torch.stack((found.total, found.language, found.flow))).tolist()
-    return StepReport(total, language, flow, norm.item())
+    return StepReport(total, language, flow, norm)

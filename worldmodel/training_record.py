@@ -1,6 +1,7 @@
 """TrainingRecord: what a world model was trained on and how; it lies beside the weights."""
 
 import json
+import os
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from data_tools.provenance import current_commit, installed_versions
 from data_tools.trajectory import Trajectory
 from worldmodel.checkpoint import read_json
+from worldmodel.training_log import TrainingLog
 
 FILE_NAME = "training.json"
 
@@ -33,6 +35,8 @@ class TrainingRecord:
     versions: dict[str, str]
     heldout: dict[str, float]
     """The newest held-out losses, as worldmodel.heldout names them; empty before the first."""
+    data: str | None = None
+    """Hash of the recordings and texts; None in records of before it was kept."""
 
 
 def make_record(
@@ -41,15 +45,10 @@ def make_record(
     num_steps: int,
     tokens: dict[str, int],
     seed: int,
-    log: Path,
+    data: str,
+    log: TrainingLog,
 ) -> TrainingRecord:
     """Gather the facts of a run; time and held-out losses come from its log."""
-    lines = (
-        [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
-    )
-    heldout = [line["heldout"] for line in lines if "heldout" in line]
-    # A resumed run repeats the steps after its last checkpoint: the later line of a step counts.
-    seconds = {line["step"]: line["seconds"] for line in lines}
     recorded_s = sum(float(trajectory.times_s[-1] - trajectory.times_s[0]) for trajectory in trajectories)
     return TrainingRecord(
         places=sorted({trajectory.place for trajectory in trajectories}),
@@ -58,13 +57,22 @@ def make_record(
         hours_recorded=round(recorded_s / 3600, 3),
         num_steps=num_steps,
         tokens=tokens,
-        training_s=round(sum(seconds.values()), 1),
+        training_s=round(log.training_s, 1),
         seed=seed,
-        hardware=f"{platform.machine()} {platform.processor()}".strip(),
+        hardware=hardware(),
         commit=current_commit(),
         versions=installed_versions(),
-        heldout=heldout[-1] if heldout else {},
+        heldout=log.newest_heldout,
+        data=data,
     )
+
+
+def hardware() -> str:
+    """Return how many processors of which name this machine has."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{os.cpu_count()} x {names[0] if names else platform.processor() or platform.machine()}"
 
 
 def to_json(record: TrainingRecord) -> str:

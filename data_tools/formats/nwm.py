@@ -7,15 +7,10 @@ the lists of names that say which trajectories are for training and for tests, a
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_tools.trajectory import (
-    NWM_PERIOD_S,
-    ReadReport,
-    Skipped,
-    Trajectory,
-    read_trajectories,
-    read_trajectory,
-)
+from data_tools.trajectory import ReadReport, read_folders, read_trajectories
 
+PERIOD_S = 0.25
+"""Time between frames [s]: the folders hold no times."""
 SPACING_M = {"recon": 0.25, "scand": 0.38, "tartan_drive": 0.72, "go_stanford": 0.12, "sacson": 0.255}
 """Unit of the published ATE and RPE [m], from `data_config.yaml` of the public code.
 
@@ -35,19 +30,13 @@ def read_names(path: Path) -> list[str]:
     return names
 
 
-def read_nwm(root: Path, *, names: Sequence[str] | None = None, period_s: float = NWM_PERIOD_S) -> ReadReport:
+def read_nwm(root: Path, *, names: Sequence[str] | None = None, period_s: float = PERIOD_S) -> ReadReport:
     """Open the trajectories of a set, or those of its `names` in that order.
 
     `period_s` [s] is the time between frames, which the folders do not hold. Trajectories that are missing or
-    not whole are skipped and listed with the reason. The place of each is the name of the set's folder.
+    not whole are skipped and listed with the reason. The place of each is the name of the set's folder,
+    unless the trajectory has an info.json that says another.
     """
     if names is None:
         return read_trajectories(root, period_s=period_s)
-    trajectories: list[Trajectory] = []
-    skipped: list[Skipped] = []
-    for name in names:
-        try:
-            trajectories.append(read_trajectory(root / name, period_s=period_s))
-        except (ValueError, OSError) as error:
-            skipped.append(Skipped(root / name, str(error)))
-    return ReadReport(tuple(trajectories), tuple(skipped))
+    return read_folders([root / name for name in names], period_s=period_s)

@@ -1,5 +1,6 @@
 """Answers: every method's plan for planning problems, and the rows made of them."""
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from data_tools.pose import compose
 from data_tools.randomness import generator_for
 from planners.baselines import prior_mean, random_candidate, stand_still, straight_ahead
 from planners.candidates import Prior
-from planners.cem import Cem, CemConfig, Evaluate, Plan
+from planners.cem import Cem, CemConfig, Plan
 from planners.costs import Distance
 from planners.evaluate import (
     FrameGoal,
@@ -60,13 +61,13 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
-    """How problems are planned: one budget for the world model and for the oracle simulator."""
+    """How problems are planned: one search for the world model and for the oracle simulator."""
 
     cem: CemConfig = field(default_factory=CemConfig)
     imagination: ImaginationConfig = field(default_factory=ImaginationConfig)
     model_cost: PlanCost = PlanCost.latent
     """Cost of the planner on the world model."""
-    plan_cost: PlanCost = PlanCost.pixel
+    simulator_cost: PlanCost = PlanCost.pixel
     """Cost of the planner on the true simulator."""
     distance: Distance = Distance.squared
     """How latents are compared, where they are."""
@@ -143,6 +144,7 @@ def row_of(problem: PlanningProblem, method: Method, found: Found, provenance: P
         "frame": problem.frame,
         "start_pose": tuple(problem.start_pose.tolist()),
         "true_poses": tuple(tuple(pose) for pose in problem.true_poses.tolist()),
+        "goal_s": problem.goal_s,
         "spacing_m": problem.spacing_m,
     }
     if isinstance(found, Exception):
@@ -191,6 +193,7 @@ def failed_row(
         plan=(),
         start_pose=(),
         true_poses=(),
+        goal_s=0.0,
         spacing_m=0.0,
         seconds=0.0,
         evidence=None,
@@ -235,16 +238,21 @@ def _imagined(
         )
         goals = torch.from_numpy(np.stack([problem.goal for problem in batch]))
         goal_latents = tools.world_model.encode(goals)
-        evaluate = world_model_evaluate(
+        evaluate_by = functools.partial(
+            world_model_evaluate,
             tools.world_model,
             context,
             _model_goal(tools.world_model, goals, goal_latents, config),
             goal_latents=goal_latents,
             step_s=tools.prior.dt_s,
-            config=config.imagination,
             generator=generator_for(seed, "noise"),
         )
-        plan = _search(evaluate, names, tools, config, seed)
+        plan = Cem(config.cem).plan(
+            evaluate_by(config=config.imagination),
+            tools.prior,
+            generators=_streams(names, seed),
+            refine=evaluate_by(config=config.imagination.refined()),
+        )
     except Exception as error:  # as in _attempt
         return dict.fromkeys(names, error)
     seconds = (time.perf_counter() - started) / len(batch)
@@ -274,27 +282,26 @@ def _simulated(problem: PlanningProblem, tools: Tools, config: SearchConfig, see
     evaluate = simulator_evaluate(
         tools.simulator, problem.start_pose[None], _simulator_goal(problem, tools, config)
     )
-    plan = _search(evaluate, [problem.problem_id], tools, config, seed)
+    plan = Cem(config.cem).plan(evaluate, tools.prior, generators=_streams([problem.problem_id], seed))
     return Answer(actions=plan.actions[0], seconds=time.perf_counter() - started, plan=plan)
 
 
 def _simulator_goal(problem: PlanningProblem, tools: Tools, config: SearchConfig) -> FrameGoal:
     goal = torch.from_numpy(problem.goal[None])
-    match config.plan_cost:
+    match config.simulator_cost:
         case PlanCost.pixel:
             return pixel_goal(goal)
         case PlanCost.latent:
             if tools.encoder is None:
                 raise ValueError(
-                    "plan_cost=latent needs something that encodes frames; "
+                    "simulator_cost=latent needs something that encodes frames; "
                     "give checkpoint=NAME or representation=FOLDER"
                 )
             return encoded_goal(tools.encoder.encode, goal, distance=config.distance)
 
 
-def _search(evaluate: Evaluate, names: Sequence[str], tools: Tools, config: SearchConfig, seed: int) -> Plan:
-    generators = [generator_for(seed, f"planner/{name}") for name in names]
-    return Cem(config.cem).plan(evaluate, tools.prior, generators=generators)
+def _streams(names: Sequence[str], seed: int) -> list[torch.Generator]:
+    return [generator_for(seed, f"planner/{name}") for name in names]
 
 
 def _best_candidate(problem: PlanningProblem, planned: Found) -> Answer:

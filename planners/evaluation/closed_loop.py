@@ -1,6 +1,5 @@
 """Closed loop: drive to goal images (`python -m planners.evaluation.closed_loop checkpoint=nano`)."""
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from data_tools import config as configuration
-from data_tools.provenance import installed_versions
+from data_tools.provenance import current_commit
 from data_tools.randomness import generator_for, numpy_generator_for
 from envs.doom import DoomNav
 from envs.doom_engine import STEP_S
@@ -23,16 +22,17 @@ from envs.level_geometry import home_m, walkable_map
 from envs.level_recorder import RecordConfig
 from envs.levels import TEST_LEVELS, TRAIN_LEVELS, check_level
 from envs.measures import measure
+from envs.walls import wall_lines
 from planners.agent import PlanningAgent, PlanningConfig
 from planners.calibrate import CalibrationConfig, cached_model, checkpoint_hash, stop_cost
 from planners.evaluation.answers import describe
 from planners.evaluation.drives import Drive, Sketch, drive_episode, tuples
-from planners.evaluation.open_loop import wall_lines
 from planners.evaluation.progress import progress_bars, resumable
-from planners.evaluation.records import ClosedLoopRow, Provenance, hash_of
-from planners.evaluation.results import publish, run_of
+from planners.evaluation.records import ClosedLoopRow, Provenance
+from planners.evaluation.results import publish
 from planners.evaluation.shards import OnProgress, ShardStore, run_shards, worker_session
-from planners.evaluation.summary import AgentName, Split
+from planners.evaluation.splits import Shard, check_apart, check_evaluation, cut_into_shards, provenance_of
+from planners.evaluation.summary import AgentName, Loop, Run
 from planners.evaluation.training_levels import check_levels
 from planners.prior import PriorConfig, TrainingPrior, training_prior
 from planners.protocols import Agent
@@ -48,21 +48,21 @@ class ClosedLoopConfig:
 
     Attributes:
         out: Folder of the results.
-        checkpoint: A shipped model's name or a folder; null leaves its agent out.
-        seed: Training data and prior use others.
-        num_episodes: Episodes a split, rounded up to whole shards.
-        episodes_per_shard: Episodes of one level in a shard.
-        num_shown: Episodes a split whose drives the report shows.
+        checkpoint: A shipped model's name or a folder; null leaves the model out.
+        seed: Of the episodes; not that of any training data, of the prior or of the calibration.
+        num_shown: Episodes a split that the report shows.
         workers: Ray workers; 0 computes in this process.
         seen_levels: Levels of the model's training data.
         unseen_levels: Levels that no training frame came from.
+        prior: What the prior is fitted on.
+        num_episodes: Episodes a split, rounded up to whole shards.
+        episodes_per_shard: Episodes of one level in a shard.
         horizon: Steps that an agent looks ahead.
         random_hold_steps: Steps that the random agent holds a motion.
         stop_cost: At which the planning agent stops; null calibrates it on training levels.
         agent: How the planning agent plans; its stop_cost is replaced.
         calibration: What the stop cost is calibrated on.
         episode: Distances, headings, limits.
-        prior: What the prior is fitted on.
         record: How the robot drives in the prior's trajectories, and the size of frames.
     """
 
@@ -86,27 +86,25 @@ class ClosedLoopConfig:
 
     def __post_init__(self) -> None:
         """Refuse levels and numbers that give no episodes."""
+        check_evaluation(self)
+        check_apart(self, "calibration", levels=self.calibration.levels, seed=self.calibration.seed)
         for level in (*self.seen_levels, *self.unseen_levels):
             check_level(level)
-        if min(self.num_episodes, self.episodes_per_shard) < 1 or min(self.workers, self.num_shown) < 0:
+        if min(self.num_episodes, self.episodes_per_shard) < 1:
             raise ValueError(
-                "need num_episodes and episodes_per_shard of at least 1, "
-                "workers and num_shown of at least 0; got "
-                f"{self.num_episodes}, {self.episodes_per_shard}, {self.workers} and {self.num_shown}"
+                "num_episodes and episodes_per_shard must be at least 1; got "
+                f"{self.num_episodes} and {self.episodes_per_shard}"
             )
+
+    @property
+    def num_shards(self) -> int:
+        """Shards of a split."""
+        return -(-self.num_episodes // self.episodes_per_shard)
 
     @property
     def goal_distance_m(self) -> float:
         """Mean distance of a goal, over training episodes as over these: they are drawn alike."""
         return (self.episode.min_geodesic_m + self.episode.max_geodesic_m) / 2
-
-    def levels(self, split: Split) -> list[str]:
-        """Return the levels of a split."""
-        match split:
-            case Split.seen_levels:
-                return self.seen_levels
-            case Split.unseen_levels:
-                return self.unseen_levels
 
     @property
     def agents(self) -> list[AgentName]:
@@ -118,44 +116,26 @@ class ClosedLoopConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ClosedLoopTask:
-    """A shard: some episodes of one level, driven by every agent."""
+    """A shard's episodes, driven by every agent."""
 
     config: ClosedLoopConfig
     provenance: Provenance
     fitted: TrainingPrior
-    split: Split
-    level: str
-    numbers: tuple[int, ...]
-    is_shown: bool
+    shard: Shard
     stop_cost: float
-
-    def episode_name(self, number: int) -> str:
-        """Return the name of an episode in its rows."""
-        return f"{self.split.name}/{self.level}/{number}"
 
 
 def make_tasks(
     config: ClosedLoopConfig, provenance: Provenance, fitted: TrainingPrior, *, stop_cost: float
 ) -> dict[str, ClosedLoopTask]:
-    """Cut the evaluation into shards: level after level, round and round, until there are enough episodes."""
-    tasks: dict[str, ClosedLoopTask] = {}
-    for split in Split:
-        levels = config.levels(split)
-        num_shards = -(-config.num_episodes // config.episodes_per_shard) if levels else 0
-        for number in range(num_shards):
-            turn, level = divmod(number, len(levels))
-            first = turn * config.episodes_per_shard
-            tasks[f"{split.name}-{levels[level]}-{first}"] = ClosedLoopTask(
-                config=config,
-                provenance=provenance,
-                fitted=fitted,
-                split=split,
-                level=levels[level],
-                numbers=tuple(range(first, first + config.episodes_per_shard)),
-                is_shown=number < config.num_shown,
-                stop_cost=stop_cost,
-            )
-    return dict(sorted(tasks.items(), key=lambda item: (item[1].split.name, item[1].level)))
+    """Cut the evaluation into shards of some episodes of one level each."""
+    shards = cut_into_shards(config, num_shards=config.num_shards, items_per_shard=config.episodes_per_shard)
+    return {
+        shard.name: ClosedLoopTask(
+            config=config, provenance=provenance, fitted=fitted, shard=shard, stop_cost=stop_cost
+        )
+        for shard in shards
+    }
 
 
 def evaluate_shard(task: ClosedLoopTask) -> Sequence[ClosedLoopRow]:
@@ -165,20 +145,20 @@ def evaluate_shard(task: ClosedLoopTask) -> Sequence[ClosedLoopRow]:
     rows: list[ClosedLoopRow] = []
     try:
         env = DoomNav(
-            levels=[task.level],
+            levels=[task.shard.level],
             frame_height=config.record.frame_height,
             frame_width=config.record.frame_width,
         )
-        for number in task.numbers:
+        for number in task.shard.numbers:
             episode = draw_episode(task, env, number)
             rows += [evaluate_episode(task, env, number, episode, agent) for agent in config.agents]
     except Exception as error:  # a level that does not start, or without such episodes: counted as failed
         known = {row.episode_id for row in rows}
         rows += [
             _failed_row(task, number, agent, error)
-            for number in task.numbers
+            for number in task.shard.numbers
             for agent in config.agents
-            if task.episode_name(number) not in known
+            if task.shard.item_name(number) not in known
         ]
     finally:
         if env is not None:
@@ -192,13 +172,13 @@ def draw_episode(task: ClosedLoopTask, env: DoomNav, number: int) -> Episode:
     A place inside a decoration that the map does not know is drawn again; that depends on the level alone,
     not on any agent.
     """
-    rng = numpy_generator_for(task.config.seed, f"episodes/{task.episode_name(number)}")
-    walkable = walkable_map(task.level)
-    near_m = home_m(task.level)
+    rng = numpy_generator_for(task.config.seed, f"episodes/{task.shard.item_name(number)}")
+    walkable = walkable_map(task.shard.level)
+    near_m = home_m(task.shard.level)
     refused: ValueError | None = None
     for _ in range(MAX_DRAWS):
         (episode,) = generate_episodes(
-            walkable, task.config.episode, level=task.level, num_episodes=1, rng=rng, near_m=near_m
+            walkable, task.config.episode, level=task.shard.level, num_episodes=1, rng=rng, near_m=near_m
         )
         try:
             env.reset(seed=episode.seed, options={"episode": episode})
@@ -206,7 +186,7 @@ def draw_episode(task: ClosedLoopTask, env: DoomNav, number: int) -> Episode:
             refused = error
             continue
         return episode
-    raise ValueError(f"{task.level} has no room at {MAX_DRAWS} drawn starts or goals") from refused
+    raise ValueError(f"{task.shard.level} has no room at {MAX_DRAWS} drawn starts or goals") from refused
 
 
 def evaluate_episode(
@@ -214,10 +194,10 @@ def evaluate_episode(
 ) -> ClosedLoopRow:
     """Let one agent drive one episode; an error becomes its row."""
     start_pose = np.array(episode.start_pose)
-    is_shown = task.is_shown and number == task.numbers[0] and name is task.config.agents[0]
+    is_shown = task.shard.is_shown and number == task.shard.numbers[0] and name is task.config.agents[0]
     try:
-        sketch = Sketch(walls=wall_lines(task.level)) if is_shown else None
-        field_m = walkable_map(task.level).distance_field(np.array(episode.goal_pose[:2]))
+        sketch = Sketch(walls=wall_lines(task.shard.level)) if is_shown else None
+        field_m = walkable_map(task.shard.level).distance_field(np.array(episode.goal_pose[:2]))
         drive = drive_episode(
             env,
             make_agent(task, number, name, field_m),
@@ -235,7 +215,7 @@ def evaluate_episode(
 def make_agent(task: ClosedLoopTask, number: int, name: AgentName, field_m: DistanceField) -> Agent:
     """Return a new agent for one episode; its random stream is named after both."""
     config, fitted = task.config, task.fitted
-    generator = generator_for(config.seed, f"agent/{name.name}/{task.episode_name(number)}")
+    generator = generator_for(config.seed, f"agent/{name.name}/{task.shard.item_name(number)}")
     match name:
         case AgentName.world_model:
             assert config.checkpoint is not None
@@ -262,16 +242,11 @@ def make_agent(task: ClosedLoopTask, number: int, name: AgentName, field_m: Dist
 
 def make_provenance(config: ClosedLoopConfig) -> Provenance:
     """Return what all rows of a run share."""
-    versions = json.dumps(installed_versions(), sort_keys=True)
-    model_hash = checkpoint_hash(config.checkpoint)
-    described = configuration.to_dict(replace(config, out="", workers=0, num_episodes=1))
-    return Provenance(
-        config_hash=hash_of({"config": described, "checkpoint": model_hash, "versions": versions}),
-        checkpoint=config.checkpoint,
-        checkpoint_hash=model_hash,
-        seed=config.seed,
+    return provenance_of(
+        config,
+        checkpoint_hash=checkpoint_hash(config.checkpoint),
+        ignored={"num_episodes"},
         micro_batch=1,
-        versions=versions,
     )
 
 
@@ -279,7 +254,15 @@ def run_closed_loop(
     config: ClosedLoopConfig, *, on_prior: OnProgress | None = None, on_progress: OnProgress | None = None
 ) -> list[ClosedLoopRow]:
     """Return the rows of an evaluation, computing what its folder lacks."""
-    check_levels(config.checkpoint, seen=config.seen_levels, unseen=config.unseen_levels)
+    check_levels(
+        config.checkpoint,
+        seen={
+            "seen_levels": config.seen_levels,
+            "prior.levels": config.prior.levels,
+            "calibration.levels": config.calibration.levels,
+        },
+        unseen=config.unseen_levels,
+    )
     shards = Path(config.out) / "shards"
     provenance = make_provenance(config)
     fitted = training_prior(
@@ -306,6 +289,7 @@ def run_closed_loop(
         row_type=ClosedLoopRow,
         store=ShardStore(folder=shards, config_hash=provenance.config_hash),
         num_workers=config.workers,
+        has_failed=lambda row: row.error is not None,
         on_progress=on_progress,
     )
 
@@ -339,9 +323,9 @@ def _failed_row(
 ) -> ClosedLoopRow:
     return ClosedLoopRow(
         provenance=task.provenance,
-        episode_id=task.episode_name(number),
-        split=task.split.name,
-        level=task.level,
+        episode_id=task.shard.item_name(number),
+        split=task.shard.split.name,
+        level=task.shard.level,
         agent=agent.name,
         error=None if error is None else describe(error),
         success=None,
@@ -374,8 +358,12 @@ def main(node: DictConfig) -> None:
     started = time.perf_counter()
     with resumable(console), worker_session(config.workers), progress_bars(console) as add_bar:
         rows = run_closed_loop(config, on_prior=add_bar("training prior"), on_progress=add_bar("closed loop"))
-    timing = {"closed_loop": time.perf_counter() - started}
-    run = run_of(make_provenance(config), configuration.to_dict(config), timing)
+    run = Run(
+        loops={Loop.closed_loop: make_provenance(config)},
+        config=configuration.to_dict(config),
+        timing={Loop.closed_loop: time.perf_counter() - started},
+        commit=current_commit(),
+    )
     publish(console, Path(config.out), run, open_rows=[], closed_rows=rows)
 
 

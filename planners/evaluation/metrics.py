@@ -7,10 +7,13 @@ import numpy as np
 from evo.core.metrics import APE, RPE, PoseRelation, StatisticsType, Unit
 from evo.core.trajectory import PosePath3D
 from jaxtyping import Float, Int
+from scipy.stats import binomtest
 
 from data_tools.pose import integrate, wrap_angle
 
 CONFIDENCE = 0.95
+NUM_RESAMPLES = 2000
+"""Bootstrap samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +30,7 @@ class PathErrors:
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A mean over `n` problems and its 95% bootstrap interval over trajectories."""
+    """A mean over `n` problems and its 95% interval."""
 
     mean: float
     low: float
@@ -77,7 +80,7 @@ def mean_interval(
     trajectories: Sequence[str],
     *,
     rng: np.random.Generator,
-    num_resamples: int = 2000,
+    num_resamples: int = NUM_RESAMPLES,
 ) -> Interval:
     """Return the mean over problems with a percentile bootstrap that resamples whole trajectories.
 
@@ -96,6 +99,18 @@ def mean_interval(
     return _bootstrap(values[None], trajectories, lambda means: means[0], rng, num_resamples)
 
 
+def share_interval(num_successes: int, num_trials: int) -> Interval:
+    """Return a share and its Wilson score interval.
+
+    A bootstrap of trials that all ended alike has no width, however few they were.
+    Source: Wilson 1927, by `scipy.stats.binomtest`.
+    """
+    found = binomtest(num_successes, num_trials).proportion_ci(CONFIDENCE, method="wilson")
+    return Interval(
+        mean=num_successes / num_trials, low=float(found.low), high=float(found.high), n=num_trials
+    )
+
+
 def gap_closed(
     errors: Mapping[str, Float[np.ndarray, " problem"]],
     trajectories: Sequence[str],
@@ -104,7 +119,7 @@ def gap_closed(
     oracle: str,
     baselines: Sequence[str],
     rng: np.random.Generator,
-    num_resamples: int = 2000,
+    num_resamples: int = NUM_RESAMPLES,
 ) -> Interval:
     """Return what share of the way from the best baseline to the oracle a method goes, by paired bootstrap.
 

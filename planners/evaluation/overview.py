@@ -1,11 +1,13 @@
 """Overview: one picture of a run, for a README."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from data_tools.whole_file import whole_file
 from planners.evaluation.records import OpenLoopRow, PlanEvidence
 from planners.evaluation.summary import ORACLES, Method, Split, Summary
 from planners.evaluation.videos import decode_png
@@ -19,8 +21,8 @@ def draw_overview(summary: Summary, rows: Sequence[OpenLoopRow], path: Path) -> 
 
     Args:
         summary: Gives the table.
-        rows: Give the plan: the one of lowest final error among those kept for the report, of the levels that
-            the model has seen if there is one.
+        rows: Give the plan: of those kept for the report, on levels that the model has seen if there are any,
+            the one whose recording went farthest.
         path: Where the PNG goes.
 
     Returns:
@@ -35,7 +37,7 @@ def draw_overview(summary: Summary, rows: Sequence[OpenLoopRow], path: Path) -> 
     import matplotlib.pyplot as plt  # noqa: PLC0415
 
     seen = [row for row in kept if row.split == Split.seen_levels.name]
-    row = min(seen or kept, key=lambda each: each.final_position_m or 0.0)
+    row = max(seen or kept, key=_recorded_m)
     assert row.evidence is not None
     with mpl.rc_context({"font.size": 9, "font.family": "sans-serif", "text.color": INK}):
         figure = plt.figure(figsize=(12, 3.3), dpi=120, facecolor=PAPER)
@@ -51,9 +53,14 @@ def draw_overview(summary: Summary, rows: Sequence[OpenLoopRow], path: Path) -> 
         graphs = figure.add_gridspec(1, 2, width_ratios=[1, 0.85], left=0.55, right=0.9, wspace=0.08)
         _draw_map(figure.add_subplot(graphs[0]), row, row.evidence)
         _draw_errors(figure.add_subplot(graphs[1]), summary, Split[row.split])
-        figure.savefig(path, bbox_inches="tight", facecolor=PAPER)
+        with whole_file(path) as temporary:
+            figure.savefig(temporary, format="png", bbox_inches="tight", facecolor=PAPER)
         plt.close(figure)
     return True
+
+
+def _recorded_m(row: OpenLoopRow) -> float:
+    return math.dist(row.start_pose[:2], row.true_poses[-1][:2])
 
 
 def _draw_strip(axes: Any, frames: Sequence[bytes], title: str) -> None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float64, UInt8
 
-from data_tools.trajectory import Trajectory, displacement_between, integrate, move
+from data_tools.pose import displacement_between, integrate, move
+from data_tools.trajectory import Trajectory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,8 @@ class PlanningProblem:
     goal: UInt8[np.ndarray, "height width 3"]
     start_pose: Float64[np.ndarray, " 3"]
     true_poses: Float64[np.ndarray, "step 3"]
+    goal_s: float
+    """Time from the start to the goal."""
     spacing_m: float
     """The data set's mean step length; scores are also given in units of it."""
 
@@ -105,6 +108,7 @@ def cut_problems(
             goal=trajectory.frames[frame + shape.horizon],
             start_pose=trajectory.poses[frame],
             true_poses=trajectory.poses[frame + 1 : frame + shape.horizon + 1],
+            goal_s=float(trajectory.times_s[frame + shape.horizon] - trajectory.times_s[frame]),
             spacing_m=spacing_m,
         )
         for number, frame in enumerate(frames)

@@ -17,7 +17,11 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from data_tools.provenance import installed_versions, source_hash
+
 Row = TypeVar("Row")
+CARD = "README.md"
+"""What a model folder says to people; results are written into it, so it is no part of what made them."""
 PLAIN_TYPES = {
     str: pa.string(),
     int: pa.int64(),
@@ -38,6 +42,8 @@ class Provenance:
     seed: int
     micro_batch: int
     """Problems that were computed together; sums in another order round differently."""
+    source_hash: str
+    """Of the Python files that computed it."""
     versions: str
     """JSON of package and Python versions."""
 
@@ -90,6 +96,8 @@ class OpenLoopRow:
     """The action text of each step."""
     start_pose: tuple[float, ...]
     true_poses: tuple[tuple[float, ...], ...]
+    goal_s: float
+    """Time from the start to the goal."""
     spacing_m: float
     seconds: float
     """Wall time of the plan; the share of one problem where several were planned together."""
@@ -142,10 +150,15 @@ def hash_of(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def hash_of_folder(folder: Path) -> str:
-    """Return the SHA-256 over names and contents of a folder's files."""
+def hash_with_code(value: object) -> str:
+    """Return the hash of what rows depend on: a plain value, our source and the installed versions."""
+    return hash_of({"value": value, "source": source_hash(), "versions": installed_versions()})
+
+
+def hash_of_model(folder: Path) -> str:
+    """Return the SHA-256 over names and contents of a model folder's files, its card left out."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != CARD):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -8,12 +8,13 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from data_tools.whole_file import write_text
 from planners.evaluation.cards import drive_card, plan_card
 from planners.evaluation.charts import draw_intervals
 from planners.evaluation.explanations import AGENTS, COLUMNS, METHODS, METRICS, PROTOCOL, SPLITS
 from planners.evaluation.markup import division, element, words
-from planners.evaluation.metrics import Interval
-from planners.evaluation.records import ClosedLoopRow, OpenLoopRow
+from planners.evaluation.metrics import NUM_RESAMPLES, Interval
+from planners.evaluation.records import ClosedLoopRow, OpenLoopRow, hash_of
 from planners.evaluation.summary import (
     CLOSED_LOOP_METRICS,
     OPEN_LOOP_METRICS,
@@ -23,13 +24,10 @@ from planners.evaluation.summary import (
     SplitResult,
     Summary,
     Table,
-    write_text_atomically,
 )
 
-NUM_RESAMPLES = 2000
 OURS = Method.world_model.name
 ORACLE = Method.oracle_simulator.name
-STEP_S = 9 / 35
 DIGITS = {"seconds_per_decision": 4}
 """Decimals of a metric, where two are too few: agents that do not plan think in no time."""
 LEGEND = "Dots are means, bars 95% intervals; hollow dots are oracles."
@@ -44,16 +42,16 @@ def write_report(
         _tiles(summary),
         _open_loop_section(summary, open_rows),
         _closed_loop_section(summary, closed_rows),
-        _methods_section(summary),
+        _methods_section(summary, open_rows),
     ]
     page = template.substitute(
         title="Planning to an image goal", lead=escape(_lead(summary)), body="\n".join(body)
     )
-    write_text_atomically(page, path)
+    write_text(path, page)
 
 
 def _lead(summary: Summary) -> str:
-    checkpoint = summary.run.checkpoint
+    checkpoint = summary.run.model.checkpoint
     if checkpoint is None:
         return (
             "No world model took part: the planner searches on the true simulator, which bounds what any "
@@ -91,7 +89,7 @@ def _open_loop_section(summary: Summary, rows: Sequence[OpenLoopRow]) -> str:
     if not summary.open_loop:
         return ""
     parts = [
-        words("h2", "Open loop: one plan to a goal image two seconds ahead"),
+        words("h2", "Open loop: one plan to the goal image of a recording"),
         words("p", "Lower is better everywhere. Oracles use what no robot has; they bound what is possible."),
     ]
     parts += [_open_loop_card(split, result) for split, result in summary.open_loop.items()]
@@ -177,20 +175,25 @@ def _cell(interval: Interval, *, digits: int) -> str:
     return element("td", f"{interval.mean:.{digits}f}", words("small", spread))
 
 
-def _methods_section(summary: Summary) -> str:
+def _methods_section(summary: Summary, open_rows: Sequence[OpenLoopRow]) -> str:
     run = summary.run
+    shapes = sorted({(len(row.true_poses), row.goal_s) for row in open_rows if row.error is None})
     protocol = {
-        name: text.format(horizon=8, horizon_s=8 * STEP_S, num_resamples=NUM_RESAMPLES)
+        name: text.format(
+            horizon=" or ".join(f"{num_steps} steps ({goal_s:.2f} s)" for num_steps, goal_s in shapes),
+            num_resamples=NUM_RESAMPLES,
+        )
         for name, text in PROTOCOL.items()
     }
     facts = {
-        "checkpoint": run.checkpoint or "none",
-        "hash of the checkpoint": run.checkpoint_hash or "none",
-        "hash of the configuration": run.config_hash,
+        "checkpoint": run.model.checkpoint or "none",
+        "hash of the checkpoint": run.model.checkpoint_hash or "none",
+        "hash of the configuration": hash_of(run.config),
+        "hash of our source": run.model.source_hash,
         "commit": run.commit or "unknown",
-        "seed": str(run.seed),
-        "versions": run.versions,
-        "wall time [s]": json.dumps({name: round(seconds, 1) for name, seconds in run.timing.items()}),
+        "seeds": json.dumps({loop.name: shared.seed for loop, shared in run.loops.items()}),
+        "versions": run.model.versions,
+        "wall time [s]": json.dumps({loop.name: round(seconds, 1) for loop, seconds in run.timing.items()}),
     }
     rows = [
         element("tr", words("td", name), words("td", value, class_="wrap")) for name, value in facts.items()

@@ -1,30 +1,15 @@
 """Results: what an evaluation leaves behind (rows, summary, page), and what it prints."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from data_tools.provenance import current_commit
 from planners.evaluation.progress import print_summary
-from planners.evaluation.records import ClosedLoopRow, OpenLoopRow, Provenance, to_table
+from planners.evaluation.records import ClosedLoopRow, OpenLoopRow, to_table
 from planners.evaluation.report import write_report
-from planners.evaluation.shards import write_atomically
+from planners.evaluation.shards import write_table
 from planners.evaluation.summary import Run, Summary, summarise, write_summary
-
-
-def run_of(provenance: Provenance, config: Mapping[str, object], timing: Mapping[str, float]) -> Run:
-    """Return what a run's numbers belong to."""
-    return Run(
-        checkpoint=provenance.checkpoint,
-        checkpoint_hash=provenance.checkpoint_hash,
-        config_hash=provenance.config_hash,
-        config=config,
-        commit=current_commit(),
-        seed=provenance.seed,
-        versions=provenance.versions,
-        timing=timing,
-    )
 
 
 def publish(
@@ -42,7 +27,7 @@ def publish(
         ("closed_loop", closed_rows, ClosedLoopRow),
     ):
         if rows:
-            write_atomically(to_table(rows, row_type), out / f"{name}.parquet")
+            write_table(to_table(rows, row_type), out / f"{name}.parquet")
     summary = summarise(open_rows, closed_rows, run)
     write_summary(summary, out / "summary.json")
     write_report(summary, open_rows, closed_rows, out / "index.html")

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from data_tools.whole_file import whole_file
 from planners.evaluation.records import from_table, to_table
 
 Task = TypeVar("Task")
@@ -27,6 +28,9 @@ OnProgress = Callable[[int, int], None]
 
 CONFIG_HASH = b"config_hash"
 NUM_RETRIES = 3
+KEEP_MEMORY: dict[str, str] = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), str(2**30))
+"""Environment in which glibc keeps the memory of one forward for the next: given back and faulted in again, a
+plan of 64 x 3 takes 0.50 s instead of 0.41."""
 OBJECT_STORE_BYTES = 128 * 2**20  # rows are small; Ray's default takes a third of the memory
 
 
@@ -46,8 +50,7 @@ class ShardStore:
         path = self.path(name)
         table = to_table(rows, row_type).replace_schema_metadata({CONFIG_HASH: self.config_hash.encode()})
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(table, path)
+            write_table(table, path)
         except OSError as error:
             raise OSError(
                 error.errno,
@@ -72,17 +75,10 @@ class ShardStore:
             return None
 
 
-def write_atomically(table: pa.Table, path: Path) -> None:
-    """Write a Parquet file by way of a temporary neighbour, which is removed if writing fails."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            pq.write_table(table, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a Parquet file, whole or not at all."""
+    with whole_file(path) as temporary:
+        pq.write_table(table, temporary)
 
 
 def run_shards(
@@ -92,13 +88,26 @@ def run_shards(
     row_type: type[Row],
     store: ShardStore,
     num_workers: int,
+    has_failed: Callable[[Row], bool] = lambda row: False,
     on_progress: OnProgress | None = None,
 ) -> list[Row]:
     """Return the rows of all tasks in the order of `tasks`, computing those that the store lacks.
 
-    `work` must be importable by name and should turn the failure of one problem into a row; an exception that
-    leaves it stops the run, and finished shards stay. With no workers the tasks run in this process and Ray
-    is not imported.
+    With no workers the tasks run in this process and Ray is not imported.
+
+    Args:
+        work: Importable by name. It should turn the failure of one problem into a row; an exception that
+            leaves it stops the run, and finished shards stay.
+        tasks: By the name of their shard.
+        row_type: What `work` returns.
+        store: Where finished shards are kept.
+        num_workers: Ray workers.
+        has_failed: Tells a row that holds a failure. A shard with such a row is returned but not kept, so
+            that the same command tries it again: a full disk is no property of the problem.
+        on_progress: Told after every shard.
+
+    Returns:
+        The rows.
     """
     report = on_progress or (lambda done, total: None)
     rows = {name: store.read(name, row_type) for name in tasks}
@@ -107,7 +116,8 @@ def run_shards(
     runner = _run_here(work, missing) if num_workers == 0 else _run_on_ray(work, missing, num_workers)
     with contextlib.closing(runner):
         for num_done, (name, shard_rows) in enumerate(runner, start=len(tasks) - len(missing) + 1):
-            store.write(name, shard_rows, row_type)
+            if not any(has_failed(row) for row in shard_rows):
+                store.write(name, shard_rows, row_type)
             rows[name] = list(shard_rows)
             report(num_done, len(tasks))
     return [row for name in tasks for row in rows[name] or ()]
@@ -164,6 +174,7 @@ def ray_session(num_workers: int) -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves on a machine that does other work
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.update(KEEP_MEMORY)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own deprecations are not our user's concern
         import ray  # noqa: PLC0415 (evaluation in one process needs no Ray)

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -13,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from data_tools.randomness import numpy_generator_for
-from planners.evaluation.metrics import Interval, gap_closed, mean_interval
-from planners.evaluation.records import ClosedLoopRow, OpenLoopRow
+from data_tools.whole_file import write_text
+from planners.evaluation.metrics import Interval, gap_closed, mean_interval, share_interval
+from planners.evaluation.records import ClosedLoopRow, OpenLoopRow, Provenance, hash_of
 
 
 class Split(Enum):
@@ -24,6 +24,15 @@ class Split(Enum):
     """Held-out recordings on levels that the model was trained on."""
     unseen_levels = "unseen_levels"
     """Levels that no training frame came from."""
+
+
+class Loop(Enum):
+    """How a model is evaluated."""
+
+    open_loop = "open_loop"
+    """One plan to each goal frame of a recording."""
+    closed_loop = "closed_loop"
+    """Driving, looking and planning again."""
 
 
 class Method(Enum):
@@ -94,15 +103,18 @@ class ClosedLoopResult:
 class Run:
     """What a run's numbers belong to."""
 
-    checkpoint: str | None
-    checkpoint_hash: str | None
-    config_hash: str
+    loops: Mapping[Loop, Provenance]
+    """What the rows of each loop share; the loops of one run have one model."""
     config: Mapping[str, object]
     commit: str | None
-    seed: int
-    versions: str
-    timing: Mapping[str, float]
-    """Wall time of each part [s]."""
+    """Of the call that wrote the summary; rows know the source that computed them."""
+    timing: Mapping[Loop, float]
+    """Wall time of each loop [s] in the call that wrote the summary; what was finished before is left out."""
+
+    @property
+    def model(self) -> Provenance:
+        """What all loops have in common: checkpoint and versions."""
+        return next(iter(self.loops.values()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,12 +130,12 @@ def summarise(open_rows: Sequence[OpenLoopRow], closed_rows: Sequence[ClosedLoop
     """Return the tables of all splits that the rows hold."""
     return Summary(
         open_loop={
-            split.name: _open_loop([row for row in open_rows if row.split == split.name], run.seed)
+            split.name: _open_loop([row for row in open_rows if row.split == split.name])
             for split in Split
             if any(row.split == split.name for row in open_rows)
         },
         closed_loop={
-            split.name: _closed_loop([row for row in closed_rows if row.split == split.name], run.seed)
+            split.name: _closed_loop([row for row in closed_rows if row.split == split.name])
             for split in Split
             if any(row.split == split.name for row in closed_rows)
         },
@@ -150,32 +162,27 @@ def to_json(summary: Summary) -> dict[str, Any]:
     return {
         "open_loop": open_loop,
         "closed_loop": closed_loop,
-        "timing": {name: round(seconds, 3) for name, seconds in run.timing.items()},
-        "hashes": {"checkpoint": run.checkpoint_hash, "config": run.config_hash},
-        "checkpoint": run.checkpoint,
+        "timing": {loop.name: round(seconds, 3) for loop, seconds in run.timing.items()},
+        "hashes": {
+            "checkpoint": run.model.checkpoint_hash,
+            "config": hash_of(run.config),
+            "rows": {loop.name: shared.config_hash for loop, shared in run.loops.items()},
+        },
+        "checkpoint": run.model.checkpoint,
         "commit": run.commit,
-        "seed": run.seed,
-        "versions": json.loads(run.versions),
+        "seeds": {loop.name: shared.seed for loop, shared in run.loops.items()},
+        "versions": json.loads(run.model.versions),
         "config": dict(run.config),
     }
 
 
 def write_summary(summary: Summary, path: Path) -> None:
     """Write `summary.json`, whole or not at all."""
-    write_text_atomically(json.dumps(to_json(summary), indent=2, allow_nan=False) + "\n", path)
+    write_text(path, json.dumps(to_json(summary), indent=2, allow_nan=False) + "\n")
 
 
-def write_text_atomically(text: str, path: Path) -> None:
-    """Write a text file by way of a temporary neighbour, which is removed if writing fails."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _open_loop(rows: Sequence[OpenLoopRow], seed: int) -> SplitResult:
+def _open_loop(rows: Sequence[OpenLoopRow]) -> SplitResult:
+    seed = rows[0].provenance.seed
     failed = {row.problem_id for row in rows if row.error is not None}
     whole = [row for row in rows if row.problem_id not in failed]
     methods = [method.name for method in Method if any(row.method == method.name for row in whole)]
@@ -214,42 +221,50 @@ def _gap(
     )
 
 
-def _closed_loop(rows: Sequence[ClosedLoopRow], seed: int) -> ClosedLoopResult:
+def _closed_loop(rows: Sequence[ClosedLoopRow]) -> ClosedLoopResult:
+    seed = rows[0].provenance.seed
     failed = {row.episode_id for row in rows if row.error is not None}
     whole = [row for row in rows if row.episode_id not in failed]
+    # Without a way back one agent has no distance; then no agent's counts, or falling off a ledge would pay.
+    lost = {row.episode_id for row in whole if row.final_distance_m is None}
+    table: dict[str, dict[str, Interval]] = {}
+    for agent in AgentName:
+        own = [row for row in whole if row.agent == agent.name]
+        if not own:
+            continue
+        intervals = _intervals(own, ("spl", "collisions", "seconds_per_decision"), _episode, seed)
+        found = [row for row in own if row.episode_id not in lost]
+        intervals |= _intervals(found, ("final_distance_m",), _episode, seed)
+        intervals |= {name: _share([getattr(row, name) for row in own]) for name in ("success", "reached")}
+        table[agent.name] = {metric: intervals[metric] for metric in CLOSED_LOOP_METRICS}
     return ClosedLoopResult(
-        table={
-            agent.name: _intervals(
-                [row for row in whole if row.agent == agent.name],
-                CLOSED_LOOP_METRICS,
-                lambda row: row.episode_id,
-                seed,
-            )
-            for agent in AgentName
-            if any(row.agent == agent.name for row in whole)
-        },
-        num_episodes=len({row.episode_id for row in rows}),
-        num_failed=len(failed),
+        table=table, num_episodes=len({row.episode_id for row in rows}), num_failed=len(failed)
     )
+
+
+def _episode(row: ClosedLoopRow) -> str:
+    return row.episode_id
+
+
+def _share(outcomes: Sequence[float]) -> Interval:
+    return share_interval(round(sum(outcomes)), len(outcomes))
 
 
 def _intervals(
     rows: Sequence[Any], metrics: Sequence[str], cluster: Callable[[Any], str], seed: int
 ) -> dict[str, Interval]:
-    """Return the interval of each metric over the rows that have it; every method has the same stream."""
-    intervals: dict[str, Interval] = {}
-    for metric in metrics:
-        known = [row for row in rows if getattr(row, metric) is not None]
-        intervals[metric] = (
-            mean_interval(
-                np.array([getattr(row, metric) for row in known], dtype=np.float64),
-                [cluster(row) for row in known],
-                rng=numpy_generator_for(seed, "bootstrap/mean"),
-            )
-            if known
-            else Interval(mean=math.nan, low=math.nan, high=math.nan, n=0)
+    """Return the interval of each metric over the rows; every method has the same stream."""
+    if not rows:
+        return dict.fromkeys(metrics, Interval(mean=math.nan, low=math.nan, high=math.nan, n=0))
+    clusters = [cluster(row) for row in rows]
+    return {
+        metric: mean_interval(
+            np.array([getattr(row, metric) for row in rows], dtype=np.float64),
+            clusters,
+            rng=numpy_generator_for(seed, "bootstrap/mean"),
         )
-    return intervals
+        for metric in metrics
+    }
 
 
 def _table_json(table: Table) -> dict[str, Any]:

@@ -35,7 +35,12 @@ def decode_png(content: bytes) -> UInt8[np.ndarray, "height width 3"]:
 
 
 def panel_video(
-    observed: Sequence[bytes], imagined: Sequence[bytes], goal: bytes, *, frames_per_s: float
+    observed: Sequence[bytes],
+    imagined: Sequence[bytes],
+    goal: bytes,
+    *,
+    frames_per_s: float,
+    imagined_label: str,
 ) -> bytes:
     """Return an H.264 video of three panels, in step: observed, imagined, goal; frames come and go as PNG.
 
@@ -44,6 +49,7 @@ def panel_video(
         imagined: What the model expected, as many; without a model none, and the panel says so.
         goal: The goal frame.
         frames_per_s: Frames a second.
+        imagined_label: Says which expectation it is.
 
     Returns:
         The bytes of an MP4 file.
@@ -54,7 +60,7 @@ def panel_video(
         join_panels(
             [
                 ("simulator", observed[index]),
-                ("imagined by the model", imagined[index] if imagined else None),
+                (imagined_label, imagined[index] if imagined else None),
                 ("goal", goal),
             ]
         )

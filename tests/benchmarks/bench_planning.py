@@ -11,22 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
 from rich.console import Console
 
-import planners
-from data_tools.config import to_object
-from planners.demo import DemoConfig, run_demo
+from planners.demo import run_demo
+from tests.benchmarks.compose import compose_planners
 
 
 def main() -> None:
     """Run both loops and print what the targets are about."""
     checkpoint, out = sys.argv[1], sys.argv[2]
     num_problems = int(sys.argv[3]) if len(sys.argv) > 3 else 200
-    folder = Path(planners.__file__).parent / "conf"
-    with initialize_config_dir(str(folder), version_base=None):
-        node = compose("demo", overrides=[f"checkpoint={checkpoint}", f"out={out}"])
-    demo = to_object(node, DemoConfig)
+    demo = compose_planners("demo", f"checkpoint={checkpoint}", f"out={out}")
     config = replace(
         demo,
         open_loop=replace(demo.open_loop, num_problems=num_problems),

@@ -83,7 +83,7 @@ def _trainer(config: PretrainConfig) -> Trainer:
     starts = starts_of(trajectories)
     latents = rng.standard_normal((int(starts[-1]), 16, 128)).astype(np.float16)
     texts = [" ".join(rng.choice(WORDS, 500)) for _ in range(20)]
-    corpus = Corpus(trajectories, texts, LatentCache(latents, starts))
+    corpus = Corpus(trajectories, texts, LatentCache(latents, starts), recordings="drives")
     tokenizer = make_tokenizer(config, corpus)
     batches = make_batches(config, corpus, tokenizer, latents_per_frame=16, role="training")
     return make_trainer(config, batches, vocab_size=config.vocab_size, latent_channels=128)

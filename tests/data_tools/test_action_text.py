@@ -155,3 +155,6 @@ def test_refuses_text_of_more_than_half_a_turn():
 
 def test_an_action_without_its_time_is_where_its_text_begins():
     assert without_time(TEXT) == "action: dx=+0.335, dy=-0.020, dyaw=+0.120"
+    for text in ("x", without_time(TEXT), f"{TEXT}5"):
+        with pytest.raises(ValueError, match=r"not an action: .*; the form is"):
+            without_time(text)

@@ -7,20 +7,15 @@ from tests.data_tools.recordings import drive, drives
 
 
 def test_anchors_are_all_frames_with_room_after_them():
-    anchors = Anchors(drives(), room=11, needs_poses=True)
+    anchors = Anchors(drives(), room=11)
     found = [anchors[number] for number in range(anchors.num_anchors)]
     # 53 - 11 and 31 - 11 frames; the second has no poses, the last is too short and gives its first frame.
     expected = [FrameKey(0, frame) for frame in range(42)] + [FrameKey(2, frame) for frame in range(20)]
     assert found == [*expected, FrameKey(3, 0)]
 
 
-def test_video_needs_no_poses():
-    anchors = Anchors(drives(), room=11, needs_poses=False)
-    assert anchors.num_anchors == 42 + 12 + 20 + 1
-
-
 def test_every_anchor_is_equally_likely():
-    anchors = Anchors([drive(5, seed=1), drive(7, seed=2)], room=2, needs_poses=True)
+    anchors = Anchors([drive(5, seed=1), drive(7, seed=2)], room=2)
     rng = np.random.default_rng(0)
     counts = {}
     for _ in range(8000):
@@ -37,4 +32,4 @@ def test_context_ends_at_the_anchor_and_begins_no_earlier_than_the_trajectory():
 
 def test_data_that_cannot_make_a_document_is_refused():
     with pytest.raises(ValueError, match="none of 1 trajectories has two frames and poses"):
-        Anchors([drive(5, seed=1, with_poses=False)], room=2, needs_poses=True)
+        Anchors([drive(5, seed=1, with_poses=False)], room=2)

@@ -94,7 +94,8 @@ def test_rounding_is_a_choice():
         ("step to your left by half a meter and stop", [(0, 0.5, 0), (0, 0, 0)]),
         ("wait", [(0, 0, 0)]),
         ("w w a", [(0.25, 0, 0), (0.25, 0, 0), (0, 0, 15)]),
-        ("WSQED", [(0.25, 0, 0), (-0.25, 0, 0), (0, 0.25, 0), (0, -0.25, 0), (0, 0, -15)]),
+        ("ww a", [(0.25, 0, 0), (0.25, 0, 0), (0, 0, 15)]),
+        ("W S Q E D", [(0.25, 0, 0), (-0.25, 0, 0), (0, 0.25, 0), (0, -0.25, 0), (0, 0, -15)]),
         ("w, then turn left 10 degrees", [(0.25, 0, 0), (0, 0, 10)]),
     ],
 )
@@ -129,6 +130,9 @@ def test_an_arc_by_hand():
         ("step left 1 m while turning right 3°", "an arc is"),
         ("go forward 1 m; drop table", "cannot follow 'drop table'"),
         ("then", "needs one distance"),
+        ("we", "needs one distance"),
+        ("dad", "needs one distance"),
+        ("w saw", "needs one distance"),
         ("w " * 6000, "up to 10000 characters"),
     ],
 )

@@ -6,9 +6,10 @@ import pytest
 from data_tools.builders import make_builders
 from data_tools.document_config import DocumentConfig
 from data_tools.documents import Document, Image, Kind, Text, segments_of
-from data_tools.mixture import PAPER_MIXTURE, Mixture, MixtureConfig, Shard
+from data_tools.mixture import Mixture, MixtureConfig, Shard
 from tests.data_tools.recordings import drives
 
+PAPER = MixtureConfig(text=50.0, image_text=22.5, video=25.0, action=2.5)
 BUILDERS = make_builders(drives(), ["some plain words to read " * 60], DocumentConfig())
 
 
@@ -27,7 +28,7 @@ def take(stream: Mixture, count: int) -> list[Document]:
     return [next(stream) for _ in range(count)]
 
 
-@pytest.mark.parametrize("config", [MixtureConfig(), PAPER_MIXTURE])
+@pytest.mark.parametrize("config", [MixtureConfig(), PAPER])
 def test_shares_of_tokens_are_met_within_one_percent(config):
     stream = mixture(config=config)
     take(stream, 4000)
@@ -37,7 +38,7 @@ def test_shares_of_tokens_are_met_within_one_percent(config):
 
 
 def test_shares_of_nano_and_of_the_paper():
-    nano, paper = MixtureConfig().token_shares, PAPER_MIXTURE.token_shares
+    nano, paper = MixtureConfig().token_shares, PAPER.token_shares
     assert nano == pytest.approx(
         {
             Kind.forward: 0.48,
@@ -71,7 +72,7 @@ def test_a_document_depends_on_seed_kind_and_number_only():
     before = stream.document(Kind.forward, 11)
     take(stream, 20)
     assert stream.document(Kind.forward, 11) == before
-    assert mixture(seed=5, config=PAPER_MIXTURE).document(Kind.forward, 11) == before
+    assert mixture(seed=5, config=PAPER).document(Kind.forward, 11) == before
     assert mixture(seed=6).document(Kind.forward, 11) != before
     assert stream.document(Kind.forward, 12) != before
 
@@ -111,6 +112,11 @@ def test_bad_weights_and_shards_are_refused():
         MixtureConfig(text=-1.0)
     with pytest.raises(ValueError, match="weights of a mixture"):
         MixtureConfig(caption=0.0, question=0.0)
+    for share in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="finite shares, none negative, not all 0"):
+            Mixture(BUILDERS, {Kind.text: 1.0, Kind.video: share}, seed=0, count_tokens=count_tokens)
+    with pytest.raises(ValueError, match="finite shares, none negative, not all 0"):
+        Mixture(BUILDERS, {Kind.text: 0.0}, seed=0, count_tokens=count_tokens)
     with pytest.raises(ValueError, match="index must be"):
         Shard(index=2, num_shards=2)
     with pytest.raises(ValueError, match="worker must be"):

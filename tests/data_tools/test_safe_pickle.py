@@ -80,6 +80,14 @@ def test_arrays_are_writable_and_shared_objects_are_read_once():
     found[0] = 1.0
 
 
+@pytest.mark.parametrize("opcode", [b"s", b"u"])  # SETITEM, SETITEMS
+def test_keys_that_take_for_ever_to_hash_are_refused_at_once(opcode: bytes):
+    mark = b"(" if opcode == b"u" else b""
+    key = b")" + b"2\x86" * 60  # a tuple of itself twice, sixty times
+    with pytest.raises(ValueError, match="test is refused: it holds a tuple as a key"):
+        loads_pickle(b"\x80\x02}" + mark + key + b"N" + opcode + b".", name="test")
+
+
 @pytest.mark.parametrize("protocol", range(6))
 def test_code_is_refused_and_not_run(tmp_path: Path, protocol: int):
     path = tmp_path / "traj_data.pkl"
@@ -107,6 +115,10 @@ def test_code_is_refused_and_not_run(tmp_path: Path, protocol: int):
         pickle.dumps(np.zeros(2, dtype=[("x", "f8")])),
         pickle.dumps(np.ma.zeros(2)),
         pickle.dumps(Path("x")),
+        pickle.dumps({(1, 2): 3}),
+        pickle.dumps({(1, 2)}),
+        pickle.dumps({frozenset({1})}, protocol=2),
+        pickle.dumps(frozenset({frozenset({1})})),
     ],
 )
 def test_everything_else_is_refused(data: bytes):

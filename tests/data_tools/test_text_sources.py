@@ -129,7 +129,7 @@ def test_the_command_fetches_all_and_reads_the_training_texts(origin, tmp_path, 
     main([f"out={out}", f"from_folder={origin}"])
     assert sorted(path.name for path in out.iterdir()) == ["other.txt", "whale.txt"]
     assert "whale.txt  training  32 bytes  public domain" in capsys.readouterr().out
-    assert text_sources.read_training_texts(out) == [CONTENT.decode()]
+    assert text_sources.read_texts_of_use(Use.training, out) == [CONTENT.decode()]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -104,15 +105,34 @@ def test_spacing_is_the_mean_step_length():
     assert recording(poses=poses).spacing_m == pytest.approx(7 / 4)
 
 
-def test_foreign_folders_have_4_frames_a_second(tmp_path: Path):
+def test_foreign_folders_have_the_period_that_their_reader_states(tmp_path: Path):
     poses = np.random.default_rng(1).normal(size=(NUM_FRAMES, 3)).astype(np.float32)
     folder = write_nwm(tmp_path / "recon" / "a", position=poses[:, :2], yaw=poses[:, 2:])
-    read = read_trajectory(folder)
+    read = read_trajectory(folder, period_s=0.25)
     assert read.poses is not None
     np.testing.assert_array_equal(read.poses, poses.astype(np.float64))
     np.testing.assert_array_equal(read.times_s, [0, 0.25, 0.5, 0.75, 1.0])
     assert (read.name, read.place) == ("a", "recon")
     np.testing.assert_array_equal(read_trajectory(folder, period_s=0.5).times_s, [0, 0.5, 1.0, 1.5, 2.0])
+    with pytest.raises(ValueError, match=r"no info\.json.*say the time between its frames with period_s"):
+        read_trajectory(folder)
+
+
+def test_a_recording_without_its_description_gets_no_other_times(tmp_path: Path):
+    folder = write_trajectory(recording(), tmp_path)
+    (folder / "info.json").unlink()
+    with pytest.raises(ValueError, match=r"info\.json is missing and texts\.jsonl is there"):
+        read_trajectory(folder, period_s=0.25)
+    with pytest.raises(ValueError, match=r"no info\.json"):
+        (folder / "texts.jsonl").unlink()
+        read_trajectory(folder)
+
+
+def test_a_name_may_end_like_that_of_an_unfinished_folder(tmp_path: Path):
+    write_trajectory(recording("run.partial"), tmp_path)
+    report = read_trajectories(tmp_path)
+    assert [trajectory.name for trajectory in report.trajectories] == ["run.partial"]
+    assert report.num_skipped == 0
 
 
 def test_a_taken_name_is_refused_and_kept(tmp_path: Path):
@@ -192,6 +212,12 @@ def test_whole_trajectories_are_read_in_order_and_others_counted(tmp_path: Path)
         (lambda folder: (folder / "traj_data.pkl").write_bytes(b"cos\nsystem\n."), "could run code"),
         (lambda folder: (folder / "info.json").write_text('{"place": '), "not a description"),
         (lambda folder: (folder / "info.json").write_text("[]"), "not a description"),
+        (
+            lambda folder: (folder / "info.json").write_text("[" * 200_000),
+            "not a description.*RecursionError",
+        ),
+        (lambda folder: (folder / "texts.jsonl").write_text("[" * 200_000), "line 1: .*RecursionError"),
+        (lambda folder: (folder / "texts.jsonl").write_bytes(b"\xff"), "line 1: not a text"),
         (lambda folder: (folder / "texts.jsonl").unlink(), "counts 3 texts, texts.jsonl has 0"),
         (lambda folder: (folder / "texts.jsonl").write_text('{"frame": 1}\n'), "line 1: not a text"),
     ],
@@ -211,6 +237,13 @@ def test_spoilt_folders_get_one_clear_error(tmp_path: Path, spoil, message: str)
         ({"times_s": [0, 1, 2, 2, 3]}, "times must increase; they do not after frame 2"),
         ({"times_s": [0, 1, 2, float("nan"), 3]}, "times_s must be finite; frame 3"),
         ({"format_version": 99}, "not of format version 1; it says 99"),
+        ({"format_version": "1"}, "format_version must be int, it is '1'"),
+        ({"times_s": "12345"}, "times_s must be list, it is '12345'"),
+        ({"times_s": [0, 1, 2, 3, 10**400]}, "OverflowError"),
+        ({"num_texts": float("inf")}, "num_texts must be int, it is inf"),
+        ({"has_poses": "false"}, "has_poses must be bool, it is 'false'"),
+        ({"has_poses": False}, r"says that it has no poses, and traj_data\.pkl is there"),
+        ({"place": None}, "place must be str, it is None"),
     ],
 )
 def test_spoilt_descriptions_are_refused(tmp_path: Path, changes: dict[str, object], message: str):
@@ -219,6 +252,33 @@ def test_spoilt_descriptions_are_refused(tmp_path: Path, changes: dict[str, obje
     (folder / "info.json").write_text(json.dumps({**info, **changes}))
     with pytest.raises(ValueError, match=message):
         read_trajectory(folder)
+    assert read_trajectories(tmp_path).num_skipped == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"frame": "0"}, "frame must be int, it is '0'"),
+        ({"frame": None}, "frame must be int, it is None"),
+        ({"frame": 0.5}, "frame must be int, it is 0.5"),
+        ({"frame": True}, "frame must be int, it is True"),
+        ({"end_frame": "1"}, "end_frame must be int or NoneType"),
+        ({"kind": "song"}, "KeyError: 'song'"),
+        ({"text": 5}, "text must be str, it is 5"),
+        ({"answer": 5}, "answer must be str or NoneType"),
+        ({"held_out": "no"}, "held_out must be bool, it is 'no'"),
+        ({"speaker": "Ann"}, "speaker"),
+    ],
+)
+def test_spoilt_texts_are_refused_and_the_rest_is_read(tmp_path: Path, changes: dict, message: str):
+    write_trajectory(recording("whole"), tmp_path)
+    path = write_trajectory(recording(), tmp_path) / "texts.jsonl"
+    lines = path.read_text(encoding="utf-8").split("\n")
+    lines[1] = json.dumps(json.loads(lines[1]) | changes)
+    path.write_text("\n".join(lines), encoding="utf-8")
+    report = read_trajectories(tmp_path)
+    assert [trajectory.name for trajectory in report.trajectories] == ["whole"]
+    assert re.search(f"line 2: not a text about a frame: .*{message}", report.skipped[0].reason)
 
 
 @pytest.mark.parametrize(
@@ -228,13 +288,26 @@ def test_spoilt_descriptions_are_refused(tmp_path: Path, changes: dict[str, obje
         (np.zeros((4, 2)), np.zeros(4), "lengths disagree: 5 frames, 4 poses"),
         (np.zeros((5, 3)), np.zeros(5), r"needs position \[frame, 2\]"),
         (np.full((5, 2), np.inf), np.zeros(5), "poses must be finite; frame 0"),
-        ("north", np.zeros(5), "must be arrays of numbers"),
+        ("north", np.zeros(5), "position must be an array of real numbers; it is str"),
+        ([[0.0, 0.0]] * 5, np.zeros(5), "position must be an array of real numbers; it is list"),
+        (np.zeros((5, 2), complex), np.zeros(5), "real numbers; it is an array of complex128"),
+        (np.zeros((5, 2)), np.array(["0"] * 5), "yaw must be an array of real numbers; .* of <U1"),
+        (np.zeros((5, 2)), np.zeros(5, bool), "yaw must be an array of real numbers; .* of bool"),
         (np.zeros((0, 2)), np.zeros(0), "0 poses|needs frames"),
     ],
 )
 def test_foreign_poses_are_checked(tmp_path: Path, position: object, yaw: object, message: str):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        read_trajectory(write_nwm(tmp_path / "a", position=position, yaw=yaw))
+        read_trajectory(write_nwm(tmp_path / "a", position=position, yaw=yaw), period_s=0.25)
+
+
+def test_lists_that_expand_for_ever_are_not_converted(tmp_path: Path):
+    position: list = [0.0]
+    for _ in range(60):
+        position = [position, position]
+    folder = write_nwm(tmp_path / "a", position=position, yaw=np.zeros(5))
+    with pytest.raises(ValueError, match="position must be an array of real numbers; it is list"):
+        read_trajectory(folder, period_s=0.25)
 
 
 @pytest.mark.parametrize(

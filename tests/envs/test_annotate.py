@@ -62,6 +62,24 @@ def test_answers_agree_with_the_scene():
     assert "no" in {answer for question, answer in asked.items() if question.startswith("do you see")}
 
 
+def test_a_post_beside_the_ray_blocks_the_way_and_hides_no_wall():
+    """The post is 1.5 m ahead and 0.26 m aside, the wall behind it 6 m away."""
+    beside = Scene(
+        objects=(),
+        free=FreeSpace(bearing_rad=np.radians([10.0, 0.0, -10.0]), distance_m=np.array([1.5, 6, 6])),
+    )
+    rng = np.random.default_rng(3)
+    answers = dict(write_question(beside, rng=rng) for _ in range(400))
+    assert answers["how far is the wall ahead?"] == "about six metres"
+    assert answers["how far can you go straight ahead?"] == "about one and a half metres"
+    assert answers["how much room is ahead?"] == "about one and a half metres"
+    assert answers["can you go one metre ahead?"] == "yes"
+    assert answers["can you go two metres ahead?"] == "no"
+    captions = " ".join(write_caption(beside, rng=rng) for _ in range(100)).lower()
+    assert "the wall ahead is about six metres away" in captions
+    assert set(re.findall(r"the way ahead is free for (\w+ \w+)", captions)) == {"about one"}
+
+
 def test_captions_vary_and_say_only_what_is_there():
     rng = np.random.default_rng(1)
     captions = {write_caption(scene(BARREL), rng=rng) for _ in range(200)}

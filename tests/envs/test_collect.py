@@ -1,15 +1,19 @@
+import errno
 import io
 import json
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+import envs.collect
 from data_tools.trajectory import read_trajectories
 from envs.collect import CollectConfig, Task, collect, record_task
 from envs.collect_summary import Row, numbers_table, summarise
+from envs.level_recorder import RecordConfig
 
 LEVEL = "e1m2"
 
@@ -17,7 +21,7 @@ LEVEL = "e1m2"
 def config(out: Path, **changes: object) -> CollectConfig:
     values = {
         "out": str(out), "seed": 3, "levels": [LEVEL], "frames_per_level": 40, "workers": 1,
-        "trajectory_frames": 12, "caption_share": 0.2,
+        "record": RecordConfig(trajectory_frames=12, caption_share=0.2),
     }  # fmt: skip
     return CollectConfig(**(values | changes))  # pyright: ignore[reportArgumentType]
 
@@ -60,13 +64,50 @@ def test_another_configuration_may_not_share_the_folder(tmp_path: Path):
         collect(config(tmp_path), console=quiet())
 
 
+def test_the_summary_is_of_all_that_is_there_for_its_seed(tmp_path: Path):
+    record_all(config(tmp_path), (0, 1, 2))
+    record_all(config(tmp_path, seed=33), (0,))
+    # What a killed worker leaves: a row whose trajectory was not written.
+    rows = sorted((tmp_path / ".records").glob("*_seed3_*"))
+    (tmp_path / ".records" / f"{LEVEL}_seed3_00009_explorer.json").write_bytes(rows[0].read_bytes())
+    collection = collect(config(tmp_path, frames_per_level=12), console=quiet())
+    assert collection.num_recorded == 0
+    assert collection.groups["all"].num_trajectories == 3
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "[" * 200_000])
+def test_a_broken_configuration_names_its_file(tmp_path: Path, content: str):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=r"config\.json"):
+        collect(config(tmp_path), console=quiet())
+
+
+@pytest.mark.parametrize(
+    ("number", "message"), [(errno.ENOSPC, "make room and run"), (errno.EACCES, "^.Errno 13. no, locked$")]
+)
+def test_only_a_full_disk_asks_for_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, message: str
+):
+    class Failing(ThreadPoolExecutor):
+        def __init__(self, *_: object, **__: object) -> None:
+            super().__init__(1)
+
+        def submit(self, *_: object, **__: object) -> Future:  # pyright: ignore[reportIncompatibleMethodOverride]
+            done: Future = Future()
+            done.set_exception(OSError(number, "no, locked"))
+            return done
+
+    monkeypatch.setattr(envs.collect, "ProcessPoolExecutor", Failing)
+    with pytest.raises(OSError, match=message):
+        collect(config(tmp_path), console=quiet())
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"levels": ["map99"]}, "unknown level 'map99'"),
         ({"levels": [LEVEL, LEVEL]}, "may be named once"),
         ({"workers": 0}, "workers=0"),
-        ({"trajectory_frames": 0}, "trajectory_frames >= 2"),
     ],
 )
 def test_impossible_collections_are_refused(change: dict, message: str):

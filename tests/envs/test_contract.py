@@ -112,6 +112,21 @@ class ShortSteps(GridRoom):
         return super().step(np.asarray(action * np.array([0.3, 0.3, 1, 1]), dtype=np.float32))
 
 
+class SwapsLeftAndRight(GridRoom):
+    def step(self, action: np.ndarray):
+        return super().step(action * np.array([1, -1, -1, 1], dtype=np.float32))
+
+
+class DrivesBackwards(GridRoom):
+    def step(self, action: np.ndarray):
+        return super().step(action * np.array([-1, 1, 1, 1], dtype=np.float32))
+
+
+class TurnsHalf(GridRoom):
+    def step(self, action: np.ndarray):
+        return super().step(action * np.array([1, 1, 0.5, 1], dtype=np.float32))
+
+
 class RewardIsText(GridRoom):
     def step(self, action: np.ndarray):
         observation, _, terminated, truncated, info = super().step(action)
@@ -199,6 +214,9 @@ def test_the_synthetic_environment_keeps_the_contract(seed: int):
         (CroppedImage, "outside its observation space"),
         (AlwaysSucceeds, "success must be False"),
         (ShortSteps, "without `collided`"),
+        (SwapsLeftAndRight, "dy to the left"),
+        (DrivesBackwards, "dx is forward"),
+        (TurnsHalf, "dyaw counter-clockwise"),
         (Hurries, "must not terminate before a stop"),
         (NeverStops, "stop action must terminate"),
         (StopMoves, "stop action must not move"),

@@ -94,6 +94,9 @@ def test_a_start_pose_can_be_given(env):
     _, info = env.reset(seed=4, options={"level": "map01", "pose": pose})
     assert info["pose"] == pytest.approx(pose, abs=1e-3)
     assert 0 < info["distance_to_goal_m"] < np.inf
+    episode = info["episode"]
+    assert episode.geodesic_m > env.episodes.max_geodesic_m, "a goal as far as this one shows the limit"
+    assert episode.max_steps == np.ceil(10 * episode.geodesic_m) + 20
 
 
 def test_levels_of_both_games_can_follow_one_another(env):
@@ -125,11 +128,36 @@ def test_rendering_is_the_image(env):
         ({"pose": np.zeros(3)}, 'options are "episode", or "level"'),
         ({"level": "map00"}, r"unknown level 'map00'; the levels are map01"),
         ({"level": "map01", "pose": np.array([900.0, 900.0, 0.0])}, "nothing walkable near"),
+        ({"level": ""}, "unknown level ''; the levels are map01"),
+        ({"level": None}, "needed the name of a level, got None"),
+        ({"episode": {"level": "map01"}}, r"must be an envs\.episodes\.Episode, it is dict"),
+        ({"level": "map01", "pose": [1.0, 2.0]}, r"three finite numbers .* it is \[1\.0, 2\.0\]"),
+        ({"level": "map01", "pose": [1.0, np.nan, 0.0]}, "three finite numbers"),
+        ({"level": "map01", "pose": "north"}, r"must be \(x, y, yaw\) \[m, m, rad\], it is 'north'"),
     ],
 )
 def test_bad_options_are_refused(env, options, message):
     with pytest.raises(ValueError, match=message):
         env.reset(options=options)
+
+
+def test_a_refused_reset_leaves_no_episode_behind(env):
+    _, info = env.reset(seed=8)
+    nowhere = replace(info["episode"], start_pose=(900.0, 900.0, 0.0))
+    with pytest.raises(ValueError, match="no room for the player"):
+        env.reset(options={"episode": nowhere})
+    with pytest.raises(ResetNeeded, match=r"call reset\(\)"):
+        env.step(_AHEAD)
+
+
+def test_an_action_may_be_a_list(env):
+    env.reset(seed=8)
+    _, _, terminated, _, _ = env.step([0, 0, 0, 1])
+    assert terminated
+    env.reset(seed=8)
+    for action in (["a", "b", "c", "d"], [None] * 4, [0.0, 0.0]):
+        with pytest.raises(ValueError, match=r"needed an action \(dx, dy, dyaw, stop\)"):
+            env.step(np.array(action))
 
 
 @pytest.mark.parametrize("action", [[np.nan, 0, 0, 0], [0, 0.7, 0, 0], [0, 0, 0, -0.1], [0, 0, 0]])

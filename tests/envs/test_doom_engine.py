@@ -1,12 +1,14 @@
 """The engine against laws that hold whatever the level, and against its own controller's model."""
 
+import errno
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import vizdoom
 
-from data_tools.trajectory import displacement_between, move
+from data_tools.pose import displacement_between, move
 from envs.doom_engine import DoomEngine
 from envs.level_geometry import home_m, read_geometry, walkable_map
 from envs.levels import game_file
@@ -157,6 +159,19 @@ def test_places_outside_the_level_and_numbers_that_are_none_are_refused(engine):
     engine.teleport(_START)
     with pytest.raises(ValueError, match="needed a finite displacement"):
         engine.step(np.array([np.inf, -np.inf, 0.0]))
+
+
+def test_a_game_half_written_to_a_full_disk_is_written_again(monkeypatch):
+    def fail(game: Path, patch: Path) -> None:
+        patch.write_bytes(b"PWAD")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with DoomEngine("map01") as engine:
+        with monkeypatch.context() as full, pytest.raises(OSError, match="No space left"):
+            full.setattr("envs.doom_game.write_static_game", fail)
+            engine.load_level("e1m1")
+        engine.load_level("e1m1")
+        assert engine.frame().any()
 
 
 def test_bad_levels_and_sizes_are_refused():

@@ -47,7 +47,8 @@ def test_walkable_space_is_the_room_less_the_players_radius():
     told = walkable.is_walkable(points)
     clear = np.abs(depth) > 0.0625 + 1e-9  # half a cell: what rasterising leaves open
     np.testing.assert_array_equal(told[clear], depth[clear] > 0)
-    assert abs(walkable.largest_area_m2 - 6 * 4) < 3
+    num_places = np.count_nonzero(walkable.component == walkable.largest_component)
+    assert abs(num_places * walkable.spacing_m**2 - 6 * 4) < 3
 
 
 def test_slanted_wall_keeps_the_axis_aligned_box_away():
@@ -143,6 +144,14 @@ def test_field_equals_dijkstra_from_the_other_end():
     assert (here[finite] >= 0.97 * forward[finite] - 0.1).all()
 
 
+def test_the_field_of_the_last_goal_is_kept():
+    walkable = two_floors(0.0)
+    field = walkable.distance_field(at(7, 1))
+    assert walkable.distance_field(at(7, 1)) is field
+    assert walkable.distance_field(at(7, 2)).distance_m(at(7, 1)) == pytest.approx(1.0, rel=0.03)
+    assert walkable.distance_field(at(7, 1)) is not field
+
+
 def test_distance_never_falls_faster_than_the_point_moves():
     walkable = WalkableMap.from_sectors([box((0, 0), (7, 5))], barriers=np.array([[3.0, 0.0, 3.0, 3.0]]))
     field = walkable.distance_field(at(5, 1))
@@ -187,6 +196,15 @@ def test_point_inside_the_margin_still_has_a_way():
     leaning = at(0.5, 2)
     assert not walkable.is_walkable(leaning)
     assert walkable.distance_field(at(4.5, 2)).distance_m(leaning) == pytest.approx(4, abs=0.3)
+
+
+@pytest.mark.parametrize("offset_m", [at(-5, -5), at(-5, 1), at(1, -5)])
+def test_nothing_is_near_a_point_outside_the_grid(offset_m: np.ndarray):
+    walkable = WalkableMap.from_sectors([box((0, 0), (20, 20))])
+    nodes, distances_m = walkable.near(walkable.clearance.origin_m + offset_m)
+    assert len(nodes) == len(distances_m) == 0
+    with pytest.raises(ValueError, match="nothing walkable near"):
+        walkable.component_of(walkable.clearance.origin_m + offset_m)
 
 
 def test_refusals_say_what_to_do():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data_tools.trajectory import TextKind
-from envs.level_recorder import LevelRecorder, RecordConfig, record_level, start_places, trajectory_name
+from envs.level_recorder import LevelRecorder, RecordConfig, start_places, trajectory_name
 
 CONFIG = RecordConfig(trajectory_frames=13, caption_share=0.3)
 LEVEL = "e1m2"
@@ -24,7 +24,8 @@ def test_a_trajectory_is_a_function_of_seed_level_and_index():
 
 
 def test_trajectories_start_on_walkable_ground_and_say_what_they_are():
-    trajectories = record_level(LEVEL, seed=11, num_trajectories=3, num_frames=5, config=CONFIG)
+    with LevelRecorder(LEVEL, replace(CONFIG, trajectory_frames=5)) as recorder:
+        trajectories = [recorder.record(index, seed=11).trajectory for index in range(3)]
     _, roomy_m = start_places(LEVEL)
     for index, trajectory in enumerate(trajectories):
         assert trajectory.place == LEVEL and trajectory.num_frames == 5

@@ -10,6 +10,7 @@ CORNER = np.array([[0, 0, 0], [3, 0, 1], [3, 4, 2]], dtype=np.float64)
 
 def test_path_length_adds_straight_pieces_and_ignores_turns():
     assert path_length_m(CORNER) == 7
+    assert path_length_m(CORNER[:, :2]) == 7
     assert path_length_m(CORNER[:1]) == 0
     assert path_length_m(CORNER + np.array([5, -2, 1])) == pytest.approx(7)
 

@@ -7,8 +7,8 @@ def test_known_objects_have_their_noun_and_unknown_ones_their_words():
     assert noun_of("OldBFGCrate") == "an old bfg crate"
 
 
-def test_the_robot_itself_is_never_spoken_of():
-    assert noun_of("DoomPlayer") is None
+def test_effects_are_never_spoken_of():
+    assert noun_of("TeleportFog") is None
     assert noun_of("42") is None
 
 

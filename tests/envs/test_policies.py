@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from data_tools.trajectory import displacement_between, integrate, move
+from data_tools.pose import displacement_between, integrate, move
 from envs.clearance import Sector
 from envs.free_space import FreeSpace
 from envs.geodesic import WalkableMap

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from data_tools.trajectory import TextKind, displacement_between, move
+from data_tools.pose import displacement_between, move
+from data_tools.trajectory import TextKind
 from envs.doom_engine import Motion, SeenThing
 from envs.policies import RandomCommands
 from envs.record import Simulator, record, seen_objects
@@ -20,7 +21,7 @@ class Corridor:
         return np.full((30, 40), 5.0)
 
     def things(self) -> tuple[SeenThing, ...]:
-        return (thing("TorchTree", 5.0, 0.5), thing("DoomPlayer", 0.0, 0.0))
+        return (thing("TorchTree", 5.0, 0.5), thing("TeleportFog", 0.0, 0.0))
 
     def step(self, displacement: np.ndarray) -> Motion:
         start, self.pose = self.pose, move(self.pose, displacement)
@@ -70,7 +71,7 @@ def test_texts_do_not_change_the_drive():
 def test_objects_have_bearings_of_the_robot_frame_and_come_nearest_first():
     pose = np.array([1.0, 2.0, np.pi / 2])
     seen = seen_objects(
-        (thing("TorchTree", 1.0, 7.0), thing("ExplosiveBarrel", -1.0, 2.0), thing("DoomPlayer", 1.0, 2.0)),
+        (thing("TorchTree", 1.0, 7.0), thing("ExplosiveBarrel", -1.0, 2.0), thing("TeleportFog", 1.0, 2.0)),
         pose,
     )
     assert [one.noun for one in seen] == ["a barrel", "a bare tree"]

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch.nn.functional as F
 from torch import Tensor
@@ -50,7 +51,7 @@ def test_the_goal_itself_is_near_and_costs_nothing(model: Pooled) -> None:
         assert row.distances_m[row.goal_frame] == pytest.approx(0.0, abs=1e-6)
 
 
-def test_the_cost_parts_near_from_far(model: Pooled, tmp_path: Path) -> None:
+def test_no_other_cost_parts_near_from_far_better(model: Pooled, tmp_path: Path) -> None:
     found = stop_cost(
         CONFIG,
         RecordConfig(),
@@ -59,4 +60,11 @@ def test_the_cost_parts_near_from_far(model: Pooled, tmp_path: Path) -> None:
         folder=tmp_path,
         num_workers=0,
     )
-    assert found > 0 and np.isfinite(found)
+    rows = [row for path in tmp_path.glob("*.parquet") for row in pq.read_table(path).to_pylist()]
+    costs = np.concatenate([row["costs"] for row in rows])
+    is_near = np.concatenate([row["distances_m"] for row in rows]) <= 1.0
+
+    def index(threshold: float) -> float:  # Youden's
+        return float((costs < threshold)[is_near].mean() - (costs < threshold)[~is_near].mean())
+
+    assert 0.2 < index(found) == pytest.approx(max(index(cost) for cost in [*costs, np.inf]))

@@ -122,6 +122,16 @@ def test_the_best_candidate_ever_seen_is_kept():
     torch.testing.assert_close(plan.cost, seen.min(dim=1).values)
 
 
+def test_without_a_finer_evaluation_nothing_is_refined():
+    plain, refined = (
+        Cem(CemConfig(num_candidates=16, num_elites=2, refine_top=count)).plan(
+            _quadratic(TARGETS), _prior(), generators=_generators(0, 1, 2)
+        )
+        for count in (0, 6)
+    )
+    assert torch.equal(plain.actions, refined.actions)
+
+
 def test_the_first_candidate_is_the_prior_mean():
     plan = Cem(CemConfig(num_candidates=4, num_elites=2)).plan(
         _quadratic(TARGETS), _prior(), generators=_generators(0, 1, 2)
@@ -167,5 +177,11 @@ def test_impossible_budgets_are_refused():
         CemConfig(num_candidates=8, num_elites=9)
     with pytest.raises(ValueError, match="num_iterations must be at least 1"):
         CemConfig(num_iterations=0)
-    with pytest.raises(ValueError, match="must not be negative"):
+    with pytest.raises(ValueError, match="prior_weight not negative"):
         CemConfig(prior_weight=-1.0)
+    with pytest.raises(ValueError, match="must be positive"):
+        CemConfig(std_floor=0.0)
+    with pytest.raises(ValueError, match="must be positive"):
+        CemConfig(warm_spread=0.0)
+    with pytest.raises(ValueError, match=r"at least num_elites \(8\)"):
+        CemConfig(num_elites=8, refine_top=3)

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from envs.level_recorder import RecordConfig
-from envs.levels import TRAIN_LEVELS
 from planners import prior
-from planners.evaluation.open_loop import OpenLoopConfig
 from planners.prior import PriorConfig, TrainingPrior, describe, training_prior
 
 CONFIG = PriorConfig(levels=["map02"], trajectories_per_level=2, trajectory_frames=14)
@@ -32,8 +30,3 @@ def test_prior_is_what_robots_do_and_is_not_recorded_twice(
     again = fit(tmp_path)
     np.testing.assert_array_equal(again.prior.mean.numpy(), fitted.prior.mean.numpy())
     assert again.spacing_m == fitted.spacing_m
-
-
-def test_prior_and_problems_share_no_seed_and_only_training_levels_are_used() -> None:
-    assert set(PriorConfig().levels) <= set(TRAIN_LEVELS)
-    assert PriorConfig().seed != OpenLoopConfig(checkpoint=None).seed

@@ -69,7 +69,7 @@ class ToyModel:
         starts = np.broadcast_to(context[:, None, None], steps.shape)
         poses = move(np.ascontiguousarray(starts), integrate(steps))
         latents = _latents(poses.reshape(-1, 3)).reshape(*shape, 4, 4)
-        return latents + self.noise / num_steps * torch.randn(latents.shape, generator=generator)
+        return latents + self.noise / num_steps * torch.randn(latents.shape[2:], generator=generator)
 
     def decode(self, latents: Float[Tensor, "batch 4 4"]) -> UInt8[Tensor, "batch 2 1 3"]:
         x, y, cosine, sine = latents[:, 0].double().numpy().T

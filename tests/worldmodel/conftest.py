@@ -18,6 +18,8 @@ NUM_LATENTS = 4
 class RandomLatents:
     """Latents of 50 frames, standard normal."""
 
+    num_channels = CHANNELS
+
     def __init__(self) -> None:
         self.table = torch.randn(50, NUM_LATENTS, CHANNELS, generator=torch.Generator().manual_seed(3))
 

@@ -10,8 +10,8 @@ from worldmodel.attention import (
     branch_attention,
     hybrid_mask,
     packed_attention,
-    rotary_angles,
     rotate,
+    rotation_at,
 )
 
 
@@ -39,13 +39,15 @@ def test_rotation_keeps_length_and_scores_depend_on_distance(generator):
     positions = torch.tensor([[3, 1, 2], [10, 4, 3]])
     shift = torch.tensor([5, 2, 1])
 
+    def rotated(places):
+        rotation = rotation_at(places, head_dim=16, base=100.0, dtype=torch.float32)
+        return rotate(x[:, None], rotation)[:, 0]
+
     def score(places):
-        angles = rotary_angles(places, head_dim=16, base=100.0)
-        query, key = rotate(x[:, None], angles)[:, 0]
+        query, key = rotated(places)
         return query @ key
 
-    rotated = rotate(x[:, None], rotary_angles(positions, head_dim=16, base=100.0))[:, 0]
-    torch.testing.assert_close(rotated.norm(dim=-1), x.norm(dim=-1))
+    torch.testing.assert_close(rotated(positions).norm(dim=-1), x.norm(dim=-1))
     torch.testing.assert_close(score(positions), score(positions + shift), atol=1e-5, rtol=1e-5)
     assert not torch.allclose(
         score(positions), score(positions + shift * torch.tensor([[0], [1]])), atol=1e-3

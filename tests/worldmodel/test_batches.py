@@ -11,6 +11,7 @@ from data_tools.mixture import MixtureConfig
 from tests.worldmodel.tiny_run import make_config, make_corpus
 from worldmodel.batches import Batches
 from worldmodel.corpus import make_batches, make_tokenizer
+from worldmodel.tokenizer import TextTokenizer
 
 NUMBERS = "0123456789" * 40
 """Every digit is a token."""
@@ -32,6 +33,32 @@ def test_text_that_no_row_holds_is_left_out_and_counted():
     other.load_state_dict(batches.state_dict())
     assert other.num_skipped == batches.num_skipped
     assert torch.equal(next(other).ids, next(batches).ids)
+
+
+def test_a_state_of_other_data_or_without_an_entry_is_refused():
+    batches, other = _batches("a wall ahead"), _batches("a door on the left")
+    state = batches.state_dict()
+    with pytest.raises(ValueError, match="of other data"):
+        other.load_state_dict(state)
+    for name in state:
+        with pytest.raises(ValueError, match=r"state of batches needs|of other data"):
+            batches.load_state_dict({key: value for key, value in state.items() if key != name})
+
+
+def test_no_text_of_a_batch_is_tokenised_twice(monkeypatch):
+    seen: list[str] = []
+    encode_many = TextTokenizer.encode_many
+
+    def recording(tokenizer, texts):
+        seen.extend(texts)
+        return encode_many(tokenizer, texts)
+
+    batches = _batches("a wall ahead")
+    monkeypatch.setattr(TextTokenizer, "encode_many", recording)
+    next(batches)
+    assert len(seen) == len(set(seen)) > 5
+    next(batches)
+    assert len(seen) > len(set(seen))  # nothing is kept for ever
 
 
 def test_text_that_never_fits_is_an_error_and_no_hang():

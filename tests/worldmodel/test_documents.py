@@ -7,7 +7,8 @@ import torch
 from data_tools.documents import Branch, Document, FrameKey, Image, Kind, Text
 from tests.worldmodel.conftest import CHANNELS, NUM_LATENTS
 from worldmodel.attention import hybrid_mask
-from worldmodel.documents import Packer, draw_noise_levels, num_tokens
+from worldmodel.documents import Packer, draw_noise_levels
+from worldmodel.flattening import frame_grid
 from worldmodel.flow import FlowConfig
 from worldmodel.objective import ObjectiveConfig, losses
 
@@ -29,7 +30,7 @@ def test_row_by_hand(tokenizer, latents):
     batch = pack(make_packer(tokenizer, latents, num_rows=1, tokens_per_row=30), [document])
     words = tokenizer.encode("a wall").ids.tolist()
     length = 1 + 1 + NUM_LATENTS + 1 + len(words) + 1
-    assert num_tokens(document, tokenizer, latents_per_frame=NUM_LATENTS) == length
+    assert make_packer(tokenizer, latents).length(document) == length
     ids = batch.ids[0].tolist()
     assert ids[:2] == [tokenizer.begin, tokenizer.image_begin]
     assert ids[2 + NUM_LATENTS : length] == [tokenizer.image_end, *words, tokenizer.end]
@@ -117,6 +118,12 @@ def test_a_document_longer_than_a_row_is_refused(tokenizer, latents, forward_doc
     document = forward_document()
     with pytest.raises(ValueError, match="a row holds 50; raise tokens_per_row"):
         packer.empty().place(document, packer.length(document))
+
+
+def test_latents_that_form_no_square_are_refused():
+    assert frame_grid(4).tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
+    with pytest.raises(ValueError, match="a square number of latents a frame, got 5"):
+        frame_grid(5)
 
 
 def test_rows_fill_up(tokenizer, latents):

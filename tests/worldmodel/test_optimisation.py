@@ -21,6 +21,46 @@ def test_the_rate_warms_up_stays_and_cools_down_to_zero():
     assert rates[100] == 0
 
 
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"learning_rate": -1e-3}, "learning_rate"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"clip_norm": 0.0}, "clip_norm"),
+        ({"weight_decay": -0.1}, "weight_decay"),
+        ({"warmup_steps": -1}, "warmup_steps"),
+        ({"cooldown_share": 1.5}, "cooldown_share"),
+        ({"ema_decay": 1.5}, "ema_decay"),
+        ({"beta2": 1.0}, "beta1 and beta2"),
+    ],
+)
+def test_impossible_optimisers_are_refused(change, match):
+    with pytest.raises(ValueError, match=match):
+        OptimisationConfig(**change)
+
+
+@pytest.mark.parametrize("matrices", list(MatrixOptimiser))
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda tensors, name: tensors.pop(name),
+        lambda tensors, name: tensors.update({f"{name}/more": torch.zeros(3)}),
+        lambda tensors, name: tensors.update({name: torch.zeros(2, 2)}),
+    ],
+)
+def test_the_state_of_other_optimisers_is_refused(make_model, matrices, damage):
+    model = make_model()
+    optimisers = Optimisers(model, OptimisationConfig(matrices=matrices))
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimisers.step(rate=1e-3)
+    tensors = dict(optimisers.tensors())
+    name = next(key for key in tensors if key.startswith("blocks.0.attention.output"))
+    damage(tensors, name)
+    with pytest.raises(ValueError, match=rf"another shape are {name}"):
+        optimisers.restore(tensors)
+
+
 @pytest.mark.parametrize("matrices", list(MatrixOptimiser))
 def test_every_parameter_moves_and_the_state_comes_back(make_model, generator, matrices):
     config = OptimisationConfig(matrices=matrices)

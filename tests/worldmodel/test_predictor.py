@@ -1,7 +1,10 @@
 """Laws of the world model's rollouts: the cache changes nothing, candidates do not meet."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -9,8 +12,9 @@ import torch
 from data_tools.documents import Branch, Document, FrameKey, Image, Kind, Text
 from tests.worldmodel.conftest import CHANNELS, NUM_LATENTS, IndexedRepresentation
 from worldmodel.attention import hybrid_mask
-from worldmodel.documents import NoiseLevels, PackedBatch, Packer
+from worldmodel.documents import PackedBatch, Packer
 from worldmodel.feedforward import Modalities
+from worldmodel.flattening import NoiseLevels
 from worldmodel.flow import FlowConfig, Prediction
 from worldmodel.objective import ObjectiveConfig, losses
 from worldmodel.predictor import WorldModel
@@ -33,6 +37,16 @@ def world_model(request, make_model, tokenizer, latents):
 
     model = make_model(feedforward=FeedForwardKind(request.param))
     return WorldModel(model, tokenizer, IndexedRepresentation(latents), prediction=Prediction.latent)
+
+
+@contextlib.contextmanager
+def unchecked_shapes() -> Iterator[None]:
+    """Switch the checks of the test run off, which would come before those of the code."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def pack_rollout(world_model, latents, texts, monkeypatch) -> PackedBatch:
@@ -122,6 +136,36 @@ def test_the_action_matters(world_model):
     assert (rollout[0, 0] - rollout[0, 1]).abs().max() > 1e-3
 
 
+def test_guidance_of_three_steps_is_that_of_the_sampler_written_out(world_model, latents, monkeypatch):
+    noise = torch.randn(NUM_LATENTS, CHANNELS, generator=torch.Generator().manual_seed(5))
+
+    def predicted(text: str, sample: torch.Tensor, time: float) -> torch.Tensor:
+        batch = pack_rollout(world_model, latents, [text], monkeypatch)
+        inside = batch.frame[0] == 3
+        placed, times = batch.latents.clone(), batch.times.clone()
+        placed[0, inside], times[0, inside] = sample, time
+        fields = {item.name: getattr(batch, item.name) for item in dataclasses.fields(TokenInputs)}
+        inputs = TokenInputs(**(fields | {"latents": placed, "times": times}))
+        attend = PackedAttend(hybrid_mask(batch.reach, batch.frame))
+        hidden, _ = world_model.transfusion(inputs, attend, Modalities.of(inputs.is_image))
+        return world_model.transfusion.latents(hidden[0, inside])
+
+    sample = noise
+    for index in range(3):
+        time = index / 3
+        free, plain = (predicted(text, sample, time) for text in ("", TEXTS[0][0]))
+        wanted = free + 2.5 * (plain - free)
+        sample = wanted if index == 2 else sample + (wanted - sample) / 3 / (1 - time)
+    found = world_model.rollout(
+        world_model.encode_context(FRAMES),
+        [[TEXTS[0][:1]]],
+        num_steps=3,
+        generator=torch.Generator().manual_seed(5),
+        guidance=2.5,
+    )
+    torch.testing.assert_close(found[0, 0, 0], sample, atol=1e-4, rtol=1e-4)
+
+
 def test_guidance_moves_away_from_the_frame_without_action(world_model):
     context = world_model.encode_context(FRAMES)
 
@@ -143,6 +187,33 @@ def test_actions_must_be_rectangular(world_model):
         world_model.rollout(context, [[TEXTS[0], TEXTS[1][:1]]], num_steps=1, generator=generator)
     with pytest.raises(ValueError, match="num_steps"):
         world_model.rollout(context, [TEXTS], num_steps=0, generator=generator)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("action: dx=+0.335, dy=-0.020, dyaw=+0.120", "not an action"),
+        ("action: go", "not an action"),
+        ("action: dx=+100.335, dy=-0.020, dyaw=+0.120, dt=0.26", "not an action"),
+        ("action: dx=+0.335, dy=-0.020, dyaw=+3.335, dt=0.26", "more than half a turn"),
+    ],
+)
+def test_what_begins_as_an_action_must_be_one(world_model, text, match):
+    context = world_model.encode_context(FRAMES)
+    with pytest.raises(ValueError, match=match):
+        world_model.rollout(context, [[["turn left", text]]], num_steps=1, generator=torch.Generator())
+
+
+def test_nats_need_a_token_that_is_predicted(world_model):
+    context = world_model.encode_context(FRAMES)
+    for text in ("", "+"):
+        with pytest.raises(ValueError, match="at least two tokens"):
+            world_model.action_nats(context, [[TEXTS[0][0], text]])
+
+
+def test_frames_of_floats_are_refused(world_model):
+    with unchecked_shapes(), pytest.raises(TypeError, match=r"as uint8.*got torch\.float32; scale"):
+        world_model.encode(FRAMES[0].float() / 255)
 
 
 def test_nats_of_actions_after_a_goal_equal_those_of_the_whole_document(world_model, latents):

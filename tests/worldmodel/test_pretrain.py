@@ -1,21 +1,40 @@
 """Laws of pretraining: golden losses, exact resume, survival of SIGKILL."""
 
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.worldmodel.tiny_run import run
+from tests.worldmodel.tiny_run import SHAPE, make_config, make_corpus, run
 from worldmodel.checkpoint import latest_step
-from worldmodel.model_folder import load_model
-from worldmodel.tensor_file import read_tensors
+from worldmodel.corpus import make_batches, make_tokenizer
+from worldmodel.model_folder import SHIPPED, load_model, resolve
+from worldmodel.objective import ObjectiveConfig
+from worldmodel.representation.rae import RaeRepresentation
+from worldmodel.tensor_file import read_tensors, write_tensors
+from worldmodel.tokenizer import TextTokenizer
+from worldmodel.trainer import make_trainer, train_step
 from worldmodel.training_record import read_record
+from worldmodel.transfusion import TransfusionConfig
 
+KILLED_BEFORE_MODEL = """
+import os, signal, sys
+from pathlib import Path
+import worldmodel.pretrain
+from tests.worldmodel.tiny_run import run
+
+worldmodel.pretrain.save_model = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+run(Path(sys.argv[1]), checkpoint_every=int(sys.argv[2]))
+"""
 GOLDEN = Path(__file__).parent / "golden_losses.json"
 
 
@@ -44,6 +63,19 @@ def assert_equal_ends(one: Path, other: Path) -> None:
     first, second = latest_step(one / "steps"), latest_step(other / "steps")
     assert first is not None and second is not None
     assert_equal_states(first, second)
+
+
+def assert_equal_models(one: Path, other: Path) -> None:
+    for name in ("model.json", "tokenizer.json", "model.safetensors", "representation.safetensors"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    first, second = (replace(read_record(folder), training_s=0.0, commit=None) for folder in (one, other))
+    assert first == second
+
+
+def rewrite_state(folder: Path, change: Callable[[dict], object]) -> None:
+    state = json.loads((folder / "state.json").read_text())
+    change(state)
+    (folder / "state.json").write_text(json.dumps(state))
 
 
 def test_ten_steps_give_the_golden_losses(unbroken):
@@ -124,6 +156,17 @@ def test_the_record_tells_what_it_was_trained_on(unbroken):
     assert record.training_s > 0
 
 
+def test_the_record_names_the_data_and_the_processors(unbroken):
+    record = read_record(unbroken / "model")
+    assert record.data == make_corpus(0).identity != make_corpus(1).identity
+    assert re.fullmatch(r"[0-9]+ x .+", record.hardware)
+    assert "x86_64" not in record.hardware or not Path("/proc/cpuinfo").is_file()
+
+
+def test_the_record_that_ships_is_read_though_it_names_no_data():
+    assert read_record(resolve("nano")).data is None
+
+
 def test_heldout_losses_are_reported_by_kind_and_noise_level(unbroken):
     report = log_of(unbroken)[-1]["heldout"]
     assert {
@@ -158,6 +201,131 @@ def test_a_damaged_model_folder_is_refused(unbroken, tmp_path, damage, match):
         load_model(folder)
 
 
+def test_parts_of_two_models_are_refused(finished):
+    folder = finished / "model"
+    tokenizer = (folder / "tokenizer.json").read_bytes()
+    TextTokenizer.train(["other words"], 300).save(folder / "tokenizer.json")
+    with pytest.raises(ValueError, match=r"needs [0-9]+ tokens, tokenizer\.json has 284; fetch"):
+        load_model(folder)
+    (folder / "tokenizer.json").write_bytes(tokenizer)
+    other = replace(SHAPE, hidden_size=128)
+    RaeRepresentation.create(other, generator=torch.Generator().manual_seed(0)).save(folder)
+    with pytest.raises(ValueError, match=r"needs 64 channels, representation\.safetensors has 128"):
+        load_model(folder)
+
+
+def test_a_folder_that_hides_a_model_that_ships_is_refused(unbroken, tmp_path, monkeypatch):
+    shutil.copytree(unbroken / "model", tmp_path / "nano")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="give the absolute path of the one you mean"):
+        resolve("nano")
+    assert resolve(tmp_path / "nano") == tmp_path / "nano"
+    monkeypatch.chdir(SHIPPED)
+    assert resolve("nano").resolve() == SHIPPED / "nano"
+
+
 def test_a_model_that_does_not_exist_is_named_with_those_that_do():
     with pytest.raises(FileNotFoundError, match="no world model at nowhere"):
         load_model("nowhere")
+
+
+@pytest.mark.parametrize("checkpoint_every", [2, 100])
+def test_a_run_killed_between_state_and_model_goes_on_and_leaves_both(unbroken, tmp_path, checkpoint_every):
+    """The second is killed after its last step: nothing is left to do but to write the model."""
+    process = subprocess.run(
+        [sys.executable, "-c", KILLED_BEFORE_MODEL, str(tmp_path), str(checkpoint_every)],
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    assert process.returncode == -signal.SIGKILL
+    assert latest_step(tmp_path / "steps") is not None and not (tmp_path / "model").exists()
+    run(tmp_path)
+    assert_equal_ends(tmp_path, unbroken)
+    assert_equal_models(tmp_path / "model", unbroken / "model")
+    assert [record["step"] for record in log_of(tmp_path)] == list(range(1, 11))
+
+
+@pytest.fixture
+def finished(unbroken, tmp_path) -> Path:
+    """Return a copy of a finished run."""
+    return Path(shutil.copytree(unbroken, tmp_path / "finished"))
+
+
+def test_a_finished_run_writes_its_model_again_if_that_is_gone_or_older(finished, unbroken):
+    shutil.rmtree(finished / "model")
+    run(finished)
+    assert_equal_models(finished / "model", unbroken / "model")
+    record = finished / "model" / "training.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"num_steps": 8}))
+    run(finished)
+    assert_equal_models(finished / "model", unbroken / "model")
+
+
+def test_a_run_longer_than_asked_for_is_refused(finished):
+    with pytest.raises(ValueError, match=r"num_steps=8 steps, .*step_00000010 is of 10; raise num_steps"):
+        run(finished, num_steps=8)
+
+
+def test_half_a_line_in_the_log_stops_no_run(finished):
+    with (finished / "log.jsonl").open("a") as log:
+        log.write('{"step": 11, "tot')
+    run(finished, num_steps=12)
+    assert [record["step"] for record in log_of(finished)] == list(range(1, 13))
+    assert read_record(finished / "model").training_s > 0
+
+
+@pytest.mark.parametrize(
+    ("damage", "match"),
+    [
+        (lambda folder: (folder / "average.safetensors").unlink(), r"no average\.safetensors"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"1"), "truncated"),
+        (lambda folder: (folder / "state.json").write_text('{"step": 10}'), "needs the object `batches`"),
+        (
+            lambda folder: write_tensors(folder / "random.safetensors", {"other": torch.zeros(1)}),
+            "KeyError: 'noise'",
+        ),
+        (lambda folder: write_tensors(folder / "optimisers.safetensors", {}), "tensors of these optimisers"),
+        (lambda folder: rewrite_state(folder, lambda state: state["batches"].pop("data")), "other data"),
+        (lambda folder: rewrite_state(folder, lambda state: state["batches"]["rng"].clear()), ""),
+    ],
+)
+def test_a_damaged_or_foreign_training_state_is_refused_by_name(finished, damage, match):
+    damage(finished / "steps" / "step_00000010")
+    with pytest.raises(ValueError, match=f"cannot go on from .*step_00000010: .*{match}") as caught:
+        run(finished)
+    assert str(caught.value).endswith("delete that folder, or give another `out`.")
+
+
+def test_a_state_of_another_model_is_refused(finished):
+    other = TransfusionConfig(width=32, num_blocks=1, num_heads=2, num_kv_heads=1)
+    with pytest.raises(ValueError, match="cannot go on from"):
+        run(finished, model=other)
+
+
+@pytest.mark.parametrize("weight", [float("nan"), 1e38])
+def test_a_step_that_is_not_finite_changes_no_weight(tmp_path, weight):
+    """A weight of 1e38 leaves the loss finite and makes the gradient overflow."""
+    config = make_config(tmp_path, objective=ObjectiveConfig(flow_weight=weight))
+    corpus = make_corpus(0)
+    tokenizer = make_tokenizer(config, corpus)
+    batches = make_batches(config, corpus, tokenizer, latents_per_frame=4, role="training")
+    trainer = make_trainer(config, batches, vocab_size=tokenizer.vocab_size, latent_channels=64)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    with pytest.raises(FloatingPointError, match=r"at step 1; lower optimisation\.learning_rate"):
+        train_step(trainer, next(batches), config)
+    assert trainer.step == 0 and trainer.optimisers.tensors() == {}
+    for name, value in trainer.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("num_steps", "num_rows", "tokens_per_row", "num_heldout_batches", "evaluate_every"),
+        *("checkpoint_every", "keep_checkpoints", "num_threads", "heldout_share"),
+    ],
+)
+def test_a_run_without_steps_rows_or_checkpoints_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=name):
+        make_config(tmp_path, **{name: 0.0 if name == "heldout_share" else 0})

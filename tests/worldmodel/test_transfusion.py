@@ -12,7 +12,7 @@ from worldmodel.documents import Packer
 from worldmodel.feedforward import FeedForwardKind, Modalities
 from worldmodel.flow import FlowConfig
 from worldmodel.objective import ObjectiveConfig, losses
-from worldmodel.transfusion import ActionInput, PackedAttend, TokenInputs, TransfusionConfig
+from worldmodel.transfusion import ActionInput, PackedAttend, TokenInputs, Transfusion, TransfusionConfig
 
 
 @pytest.fixture
@@ -54,8 +54,6 @@ def test_the_value_reaches_the_model_only_in_its_mode(make_model, batch, mode):
 
 
 def test_an_untrained_model_predicts_the_mean_latent(tokenizer, batch, generator):
-    from worldmodel.transfusion import Transfusion
-
     model = Transfusion(
         TransfusionConfig(width=64, num_blocks=1), vocab_size=tokenizer.vocab_size, latent_channels=CHANNELS
     ).initialise(generator=generator)
@@ -69,6 +67,26 @@ def test_every_parameter_gets_a_gradient_in_bfloat16(make_model, batch, feedforw
     losses(model, batch, noise, ObjectiveConfig(), dtype=torch.bfloat16).total.backward()
     silent = [name for name, value in model.named_parameters() if value.grad is None or not value.grad.any()]
     assert silent == []
+
+
+@pytest.mark.parametrize("feedforward", list(FeedForwardKind))
+def test_all_that_writes_to_the_residual_is_drawn_smaller(tokenizer, feedforward):
+    config = TransfusionConfig(width=64, num_blocks=8, feedforward=feedforward)
+    model = Transfusion(config, vocab_size=tokenizer.vocab_size, latent_channels=CHANNELS)
+    model.initialise(generator=torch.Generator().manual_seed(0))
+    for name, parameter in model.blocks.named_parameters():
+        if parameter.dim() < 2:
+            continue
+        fan_in = parameter.shape[1]  # (output, input), or (expert, input, output)
+        scale = 1 / 4 if ".output" in name else 1.0
+        assert parameter.std().item() == pytest.approx(scale / fan_in**0.5, rel=0.1), name
+
+
+def test_weights_come_from_the_generator_alone(tokenizer):
+    torch.rand(5)
+    before = torch.get_rng_state()
+    Transfusion(TransfusionConfig(), vocab_size=tokenizer.vocab_size, latent_channels=CHANNELS)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_bfloat16_stays_near_float32(make_model, batch):

@@ -11,8 +11,9 @@ from data_tools.mixture import MixtureConfig
 from tests.data_tools.recordings import drive
 from worldmodel.corpus import Corpus
 from worldmodel.optimisation import OptimisationConfig
+from worldmodel.precision import Precision
 from worldmodel.pretrain import train
-from worldmodel.pretrain_config import Precision, PretrainConfig
+from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.ranks import Ranks, joined
 from worldmodel.representation.cache import LatentCache, starts_of
 from worldmodel.representation.rae import RaeConfig, RaeRepresentation
@@ -63,7 +64,7 @@ def make_corpus(seed: int) -> Corpus:
     starts = starts_of(trajectories)
     rng = np.random.default_rng(seed)
     latents = rng.standard_normal((int(starts[-1]), SHAPE.num_tokens, SHAPE.hidden_size)).astype(np.float16)
-    return Corpus(trajectories, TEXTS, LatentCache(latents, starts))
+    return Corpus(trajectories, TEXTS, LatentCache(latents, starts), recordings=f"drives from {seed}")
 
 
 def run(out: Path, *, ranks: Ranks | None = None, **changes: object) -> None:

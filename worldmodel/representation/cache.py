@@ -20,6 +20,7 @@ from torch import Tensor
 
 from data_tools.documents import FrameKey
 from data_tools.trajectory import Trajectory
+from data_tools.whole_file import write_text
 from worldmodel.representation.interface import Representation
 from worldmodel.representation.resize import resize_frames
 
@@ -34,11 +35,13 @@ system drops in between would be read from disk again and again."""
 class FrameCache:
     """Frames of trajectories at one size, and where each trajectory begins.
 
-    `starts` has one entry more than there are trajectories: the last is the number of frames.
+    `starts` has one entry more than there are trajectories: the last is the number of frames. `identity` is
+    that of the trajectories.
     """
 
     frames: UInt8[np.ndarray, "frame height width 3"]
     starts: Int64[np.ndarray, " boundary"]
+    identity: str
 
     @classmethod
     def build(cls, trajectories: Sequence[Trajectory], folder: Path, *, image_size: int) -> "FrameCache":
@@ -54,9 +57,12 @@ class FrameCache:
             return torch.cat(resized).numpy()
 
         shape = (int(starts[-1]), image_size, image_size, 3)
-        identity = f"{identity_of(trajectories)}-{image_size}"
-        path = fill(folder, "frames", identity, starts=starts, shape=shape, dtype="uint8", compute=read)
-        return cls(frames=np.load(path, mmap_mode="r"), starts=starts)
+        identity = identity_of(trajectories)
+        path = fill(
+            folder, "frames", f"{identity}-{image_size}",
+            starts=starts, shape=shape, dtype="uint8", compute=read,
+        )  # fmt: skip
+        return cls(frames=np.load(path, mmap_mode="r"), starts=starts, identity=identity)
 
     def at(self, indices: Int64[Tensor, " sample"]) -> UInt8[Tensor, "sample height width 3"]:
         """Return copies of the frames at these indices, counted over all trajectories."""
@@ -108,6 +114,11 @@ class LatentCache:
         is_small = path.stat().st_size <= MOST_IN_MEMORY_BYTES
         return cls(np.load(path, mmap_mode=None if is_small else "r"), frames.starts)
 
+    @property
+    def num_channels(self) -> int:
+        """Channels of a token."""
+        return self._latents.shape[2]
+
     def lookup(self, keys: Sequence[FrameKey]) -> Float[Tensor, "frame token channel"]:
         """Return the latents of frames; IndexError for a key that the cache was not built with."""
         trajectories = np.array([key.trajectory for key in keys], dtype=np.int64)
@@ -135,13 +146,19 @@ def starts_of(trajectories: Sequence[Trajectory]) -> Int64[np.ndarray, " boundar
 
 
 def identity_of(trajectories: Sequence[Trajectory]) -> str:
-    """Return a hash of names, places, lengths, times and poses: recordings that differ have others."""
+    """Return a hash of names, places, lengths, times, poses and some frames: other recordings have others.
+
+    Of each trajectory the first, the middle and the last frame are read: all of them would take as long as
+    making the cache.
+    """
     digest = hashlib.sha256()
     for trajectory in trajectories:
         digest.update(f"{trajectory.name}/{trajectory.place}/{trajectory.num_frames}/".encode())
         digest.update(np.ascontiguousarray(trajectory.times_s).tobytes())
         if trajectory.poses is not None:
             digest.update(np.ascontiguousarray(trajectory.poses).tobytes())
+        for number in sorted({0, trajectory.num_frames // 2, trajectory.num_frames - 1}):
+            digest.update(np.ascontiguousarray(trajectory.frames[number]).tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -175,11 +192,17 @@ def fill(
         return final
     partial, progress = final.with_suffix(".partial"), final.with_suffix(".json")
     num_done = json.loads(progress.read_text())["num_done"] if partial.exists() and progress.exists() else 0
-    array = open_memmap(partial, mode="r+") if num_done else _reserve(partial, shape, dtype)
+    if num_done:
+        array = open_memmap(partial, mode="r+")
+    else:
+        # A note that outlived its array would make rows that were never computed look done.
+        progress.unlink(missing_ok=True)
+        array = _reserve(partial, shape, dtype)
     for index in track(range(num_done, len(starts) - 1), description=f"caching {name}"):
         array[starts[index] : starts[index + 1]] = compute(index)
         array.flush()
-        _write_progress(progress, index + 1)
+        # Only after the rows are flushed: it never claims rows that are not on disk.
+        write_text(progress, json.dumps({"num_done": index + 1}))
     del array
     os.replace(partial, final)
     progress.unlink()
@@ -193,10 +216,3 @@ def _reserve(path: Path, shape: tuple[int, ...], dtype: str) -> np.memmap:
     with path.open("r+b") as opened:
         os.posix_fallocate(opened.fileno(), 0, path.stat().st_size)
     return array
-
-
-def _write_progress(path: Path, num_done: int) -> None:
-    # Written after the rows are flushed, and renamed: it never claims rows that are not on disk.
-    temporary = path.with_suffix(".json.partial")
-    temporary.write_text(json.dumps({"num_done": num_done}))
-    os.replace(temporary, path)

@@ -13,7 +13,6 @@ frames.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,7 +29,8 @@ from torch import Tensor
 from data_tools.config import store, to_dict, to_object
 from data_tools.pose import displacement_between
 from data_tools.randomness import generator_for
-from data_tools.trajectory import read_trajectories
+from data_tools.whole_file import write_text
+from worldmodel.recordings import open_recordings
 from worldmodel.representation.cache import FrameCache
 from worldmodel.representation.masked import to_patches
 from worldmodel.representation.rae import RaeConfig, RaeRepresentation
@@ -39,6 +39,8 @@ from worldmodel.representation.ridge import Batches, Reading, fit_and_score
 BATCH = 1024
 NUM_COMPONENT_FRAMES = 4096
 """Frames that principal components are taken from."""
+VALIDATION_EVERY = 5
+"""One training trajectory of so many is kept to choose the penalty on."""
 
 Describe = Callable[[UInt8[Tensor, "batch height width 3"]], Float[Tensor, "batch token channel"]]
 Combine = Callable[
@@ -77,7 +79,7 @@ class Recording:
     @classmethod
     def open(cls, folders: Sequence[str], cache: Path, *, image_size: int) -> "Recording":
         """Read all trajectories in these folders; ValueError for one without poses."""
-        trajectories = [each for folder in folders for each in read_trajectories(Path(folder)).trajectories]
+        trajectories = open_recordings(folders)
         poses = [trajectory.poses for trajectory in trajectories if trajectory.poses is not None]
         if len(poses) < len(trajectories):
             missing = len(trajectories) - len(poses)
@@ -148,7 +150,13 @@ def read_displacement(
         generator=generator_for(config.seed, "data", rank=1),
     )
     # The penalty is chosen on trajectories of its own: pairs of one trajectory are too much alike.
-    is_validation = pairs.trajectories % 5 == 4
+    is_validation = pairs.trajectories % VALIDATION_EVERY == VALIDATION_EVERY - 1
+    if not is_validation.any():
+        raise ValueError(
+            f"needed at least {VALIDATION_EVERY} training trajectories, to choose the penalty on every "
+            f"{VALIDATION_EVERY}th, of more than max_gap = {config.max_gap} frames; got "
+            f"{len(train.frames.starts) - 1}: name more in `train`"
+        )
     return {
         name: fit_and_score(
             _batches(tokens, pairs.where(~is_validation), combine),
@@ -219,11 +227,7 @@ def main(node: DictConfig) -> None:
     config = to_object(node, ProbeConfig)
     results = probe(config)
     plain = {name: {key: asdict(each) for key, each in rows.items()} for name, rows in results.items()}
-    out = Path(config.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_suffix(".partial")
-    temporary.write_text(json.dumps({"config": to_dict(config), "readings": plain}, indent=1))
-    os.replace(temporary, out)
+    write_text(Path(config.out), json.dumps({"config": to_dict(config), "readings": plain}, indent=1))
 
 
 store("probe_schema", ProbeConfig)

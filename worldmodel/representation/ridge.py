@@ -10,6 +10,8 @@ from torch import Tensor
 RIDGES = (1e-3, 1e-2, 1e-1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Penalties that are tried; features are standardised and errors are means, so 1 halves a lone feature's
 weight."""
+SMALLEST_DEVIATION = 1e-6
+"""Of a target [its own unit]; what is below it is rounding, and a share of it means nothing."""
 
 Batches = Callable[[], Iterator[tuple[Float[Tensor, "sample feature"], Float[Tensor, "sample output"]]]]
 """Yields features and targets from the beginning, each time that it is called."""
@@ -40,7 +42,10 @@ class LinearMap:
 
 
 def fit_and_score(train: Batches, validation: Batches, test: Batches) -> Reading:
-    """Fit one map a penalty on `train`, choose on `validation` (other recordings), and score on `test`."""
+    """Fit one map a penalty on `train`, choose on `validation` (other recordings), and score on `test`.
+
+    ValueError if one of them is empty or has a target that never changes, of which nothing can be read.
+    """
     maps = fit(train)
     errors = [_errors(each, validation) for each in maps]
     best = min(range(len(maps)), key=lambda index: float((errors[index][0] / errors[index][1]).sum()))
@@ -60,6 +65,8 @@ def fit(train: Batches) -> list[LinearMap]:
         # float64 for the sums over batches: the means are subtracted from them below.
         sums = sums + both.sum(dim=0, dtype=torch.float64)
         products = products + (both.T @ both).double()
+    if count == 0:
+        raise ValueError("needed samples to fit a regression on, got none; give more recordings")
     mean = sums / count
     covariance = products / count - mean[:, None] * mean[None, :]
     scale = covariance.diagonal()[:num_features].clamp(min=1e-12).sqrt()
@@ -82,5 +89,14 @@ def _errors(read: LinearMap, batches: Batches) -> tuple[Float[Tensor, " output"]
     for features, targets in batches():
         made.append(read(features))
         wanted.append(targets)
+    if not any(map(len, wanted)):
+        raise ValueError("needed samples to measure errors on, got none; give more recordings")
     truth = torch.cat(wanted)
-    return (torch.cat(made) - truth).square().mean(dim=0), truth.var(dim=0, correction=0)
+    variance = truth.var(dim=0, correction=0)
+    if (variance < SMALLEST_DEVIATION**2).any():
+        raise ValueError(
+            f"needed targets with a deviation of at least {SMALLEST_DEVIATION}, got "
+            f"{variance.sqrt().tolist()}; of one that never changes nothing can be read: give recordings in "
+            "which it does"
+        )
+    return (torch.cat(made) - truth).square().mean(dim=0), variance

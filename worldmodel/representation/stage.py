@@ -1,9 +1,10 @@
 """Stage: a seeded training loop that can be stopped at any moment and goes on from its last checkpoint."""
 
+import hashlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -58,6 +59,7 @@ def run_stage(
     *,
     checkpoint: Path,
     generator: torch.Generator,
+    made_of: tuple[object, ...],
 ) -> list[float]:
     """Train to the end of the stage, from `checkpoint` if it is there.
 
@@ -69,11 +71,14 @@ def run_stage(
         checkpoint: File of the state: weights, moments, generator, losses. Removed by nobody; a stage that is
             complete is not run again.
         generator: The only source of randomness; advanced.
+        made_of: What the loss depends on besides (seed, task, data, an encoder that is kept), by its `repr`:
+            a checkpoint of other things, or of another `config`, is refused.
 
     Returns:
         The loss of every step since the beginning of the stage.
     """
-    losses = _resume(name, config, masters, checkpoint, generator)
+    identity = _identity(config, made_of)
+    losses = _resume(name, identity, config, masters, checkpoint, generator)
     console = Console()
     bar = Progress(
         TextColumn("{task.description}"),
@@ -97,7 +102,7 @@ def run_stage(
             now_s = time.monotonic()
             is_due = now_s - saved_s > config.checkpoint_period_s
             if is_due or masters.step_count == config.num_steps:
-                _save(name, masters, losses, checkpoint, generator)
+                _save(name, identity, masters, losses, checkpoint, generator)
                 rate = (masters.step_count - first_step) * config.batch_size / (now_s - started_s)
                 console.print(
                     f"{name}: step {masters.step_count}, loss {_recent(losses):.4f}, {rate:.0f} samples/s",
@@ -113,18 +118,35 @@ def _recent(losses: list[float]) -> float:
     return sum(recent) / len(recent)
 
 
+def _identity(config: StageConfig, made_of: tuple[object, ...]) -> str:
+    """Return a hash of what determines a stage; how often it is saved does not."""
+    determining = (replace(config, checkpoint_period_s=0.0), made_of)
+    return hashlib.sha256(repr(determining).encode()).hexdigest()[:16]
+
+
 def _save(
-    name: str, masters: MasterWeights, losses: list[float], checkpoint: Path, generator: torch.Generator
+    name: str,
+    identity: str,
+    masters: MasterWeights,
+    losses: list[float],
+    checkpoint: Path,
+    generator: torch.Generator,
 ) -> None:
     tensors = masters.state() | {
         "generator": generator.get_state(),
         "losses": torch.tensor(losses, dtype=torch.float64),
     }
-    write_tensors(checkpoint, tensors, note={"stage": name, "step_count": masters.step_count})
+    note = {"stage": name, "step_count": masters.step_count, "identity": identity}
+    write_tensors(checkpoint, tensors, note=note)
 
 
 def _resume(
-    name: str, config: StageConfig, masters: MasterWeights, checkpoint: Path, generator: torch.Generator
+    name: str,
+    identity: str,
+    config: StageConfig,
+    masters: MasterWeights,
+    checkpoint: Path,
+    generator: torch.Generator,
 ) -> list[float]:
     if not checkpoint.exists():
         return []
@@ -134,6 +156,11 @@ def _resume(
         raise ValueError(
             f"{checkpoint} is of stage {note.get('stage')!r} after {step_count} steps; needed {name!r} "
             f"with at most {config.num_steps}. Give another output folder, or delete that file."
+        )
+    if note.get("identity") != identity:
+        raise ValueError(
+            f"{checkpoint} was written with other settings, seed, data or encoder: needed {identity} (a hash "
+            f"of them), got {note.get('identity')}. Give another output folder, or delete that file."
         )
     try:
         masters.restore(tensors, step_count=step_count)

@@ -7,7 +7,6 @@ out=outputs/nano
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from enum import Enum
 from pathlib import Path
 
 import hydra
@@ -21,7 +20,9 @@ from torch import Tensor, nn
 from data_tools.config import store, to_dict, to_object
 from data_tools.provenance import current_commit
 from data_tools.randomness import generator_for
-from data_tools.trajectory import Trajectory, read_trajectories
+from data_tools.whole_file import write_text
+from worldmodel.precision import Precision
+from worldmodel.recordings import open_recordings
 from worldmodel.representation.cache import FrameCache
 from worldmodel.representation.masked import MaskedCompletion, MaskedConfig
 from worldmodel.representation.masters import MasterWeights
@@ -31,13 +32,6 @@ from worldmodel.representation.stage import BETAS, StageConfig, run_stage
 
 STATISTICS_FRAMES = 20_000
 """Frames that the statistics are taken over, at most; the error of a mean is then below 1% of a deviation."""
-
-
-class Precision(Enum):
-    """Precision of compute in training; weights and moments are float32 in any case."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +70,6 @@ class RepresentationConfig:
     )
     decoder: DecoderTraining = field(default_factory=DecoderTraining)
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """The torch dtype of compute."""
-        return torch.bfloat16 if self.precision is Precision.bfloat16 else torch.float32
-
 
 def train(config: RepresentationConfig) -> RaeRepresentation:
     """Run the three stages, write the representation to `config.out`, and return it as it was written."""
@@ -113,7 +102,7 @@ def train_encoder(frames: FrameCache, config: RepresentationConfig) -> RaeRepres
             f"no trajectory has more than masked.max_gap = {config.masked.max_gap} frames; record longer ones"
         )
     masters = MasterWeights(
-        task.to(config.device), dtype=config.dtype, weight_decay=stage.weight_decay, betas=BETAS
+        task.to(config.device), dtype=config.precision.dtype, weight_decay=stage.weight_decay, betas=BETAS
     )
 
     def draw_loss(generator: torch.Generator) -> Float[Tensor, ""]:
@@ -131,6 +120,7 @@ def train_encoder(frames: FrameCache, config: RepresentationConfig) -> RaeRepres
         draw_loss,
         checkpoint=Path(config.out) / f"{name}.safetensors",
         generator=generator_for(config.seed, "data"),
+        made_of=(config.seed, config.precision, config.shape, config.masked, frames.identity),
     )
     # To the precision that weights are stored in, before anything is measured on the latents.
     nn.Module.to(representation.autoencoder, device="cpu", dtype=torch.bfloat16)
@@ -176,11 +166,11 @@ def train_decoder(
     has LPIPS and adversarial terms; here it is on normalised latents, where the flow model's errors are, and
     the loss is the L1 error of pixels and of their differences: no network of others is needed.
     """
-    working = representation.in_precision(config.dtype, device=config.device)
+    working = representation.in_precision(config.precision.dtype, device=config.device)
     autoencoder, stage = working.autoencoder, config.decoder.stage
     autoencoder.decoder.requires_grad_(True)
     masters = MasterWeights(
-        autoencoder.decoder, dtype=config.dtype, weight_decay=stage.weight_decay, betas=BETAS
+        autoencoder.decoder, dtype=config.precision.dtype, weight_decay=stage.weight_decay, betas=BETAS
     )
 
     def draw_loss(generator: torch.Generator) -> Float[Tensor, ""]:
@@ -189,7 +179,7 @@ def train_decoder(
         latents = working.encode(batch)
         sigma = config.decoder.noise_tau * torch.rand(len(batch), 1, 1, generator=generator)
         noise = torch.randn(latents.shape, generator=generator) * sigma
-        noisy = (latents + noise.to(latents)).to(config.dtype)
+        noisy = (latents + noise.to(latents)).to(config.precision.dtype)
         target = rearrange(batch, "batch height width rgb -> batch rgb height width").float() / 255
         made = autoencoder.decode(noisy, return_dict=False)[0].float()
         return reconstruction_loss(made, target, gradient_weight=config.decoder.gradient_weight)
@@ -201,6 +191,10 @@ def train_decoder(
         draw_loss,
         checkpoint=Path(config.out) / "decoder.safetensors",
         generator=generator_for(config.seed, "noise"),
+        made_of=(
+            *(config.seed, config.precision, config.shape, config.decoder.noise_tau),
+            *(config.decoder.gradient_weight, frames.identity, representation.fingerprint),
+        ),
     )
     trained = representation.in_precision(torch.float32)
     trained.autoencoder.decoder.load_state_dict(autoencoder.decoder.state_dict())
@@ -221,14 +215,7 @@ def reconstruction_loss(
 
 def open_frames(folders: Sequence[str], cache: Path, *, image_size: int) -> FrameCache:
     """Return the frames of all trajectories in these folders; what cannot be read is named and counted."""
-    console, trajectories = Console(), list[Trajectory]()
-    for folder in folders:
-        report = read_trajectories(Path(folder))
-        trajectories += report.trajectories
-        for skipped in report.skipped:
-            console.print(f"skipped {skipped.folder}: {skipped.reason}")
-        console.print(f"{folder}: {len(report.trajectories)} trajectories, {report.num_skipped} skipped")
-    return FrameCache.build(trajectories, cache, image_size=image_size)
+    return FrameCache.build(open_recordings(folders), cache, image_size=image_size)
 
 
 @hydra.main(version_base=None, config_path="../conf", config_name="representation")
@@ -236,9 +223,9 @@ def main(node: DictConfig) -> None:
     """Train, then write reconstructions and a report beside the result."""
     config = to_object(node, RepresentationConfig)
     out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "config.json").write_text(json.dumps(to_dict(config), indent=1))
     representation = train(config)
+    # Only now: a folder that holds another training refuses this one, and keeps its own configuration.
+    write_text(out / "config.json", json.dumps(to_dict(config), indent=1))
     report: dict[str, object] = {"fingerprint": representation.fingerprint, "commit": current_commit()}
     for name, folders in (("train", config.data), ("held_out", config.held_out)):
         if folders:
@@ -246,7 +233,7 @@ def main(node: DictConfig) -> None:
             report[name] = asdict(
                 measure(representation, frames, picture=out / f"reconstructions_{name}.png")
             )
-    (out / "report.json").write_text(json.dumps(report, indent=1))
+    write_text(out / "report.json", json.dumps(report, indent=1))
     Console().print_json(data=report)
 
 

@@ -24,6 +24,7 @@ def test_a_whole_set_is_read_by_name(tmp_path: Path):
         ("a", "recon"),
         ("b", "recon"),
     ]
+    np.testing.assert_array_equal(report.trajectories[0].times_s, [0.0, 0.25, 0.5])
 
 
 def test_a_list_of_names_is_read_in_its_order_and_the_missing_are_counted(tmp_path: Path):

@@ -8,6 +8,7 @@ PROVENANCE = Provenance(
     checkpoint_hash="d" * 64,
     seed=7,
     micro_batch=3,
+    source_hash="e" * 64,
     versions='{"python": "3.11"}',
 )
 
@@ -42,6 +43,7 @@ def open_loop_row(
         plan=("action: dx=+0.250, dy=+0.000, dyaw=+0.000, dt=0.26",) * 8,
         start_pose=(1.0, 2.0, 0.5),
         true_poses=tuple((0.25 * step, 0.0, 0.0) for step in range(1, 9)),
+        goal_s=2.0,
         spacing_m=0.25,
         seconds=1.5,
         evidence=None,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_tools.trajectory import displacement_between
+from data_tools.pose import displacement_between
 from planners.candidates import Parameterisation, Prior, fit_prior
 from planners.cem import Answer as CemAnswer
 from planners.cem import CemConfig
@@ -109,7 +109,7 @@ def test_an_error_is_the_row_of_its_method_and_of_those_that_need_it(
 def test_a_latent_cost_of_the_simulator_needs_an_encoder(
     tools: Tools, problems: list[PlanningProblem]
 ) -> None:
-    config = replace(CONFIG, plan_cost=PlanCost.latent)
+    config = replace(CONFIG, simulator_cost=PlanCost.latent)
     found = answer_problems(problems, tools, config, seed=1)[0][Method.oracle_simulator]
     assert isinstance(found, ValueError) and "representation=FOLDER" in str(found)
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from planners.calibrate import CalibrationConfig
 from planners.candidates import Parameterisation, fit_prior
 from planners.evaluation import closed_loop
 from planners.evaluation.closed_loop import (
@@ -43,8 +44,8 @@ def test_the_follower_succeeds_and_every_agent_has_a_row(tasks: dict[str, Closed
 
 
 def test_an_episode_does_not_depend_on_its_shard(tasks: dict[str, ClosedLoopTask]) -> None:
-    alone = evaluate_shard(tasks["unseen_levels-map01-1"])
-    together = evaluate_shard(replace(tasks["unseen_levels-map01-0"], numbers=(0, 1)))
+    alone, first = evaluate_shard(tasks["unseen_levels-map01-1"]), tasks["unseen_levels-map01-0"]
+    together = evaluate_shard(replace(first, shard=replace(first.shard, numbers=(0, 1))))
     assert [replace(row, seconds_per_decision=0.0) for row in together[3:]] == [
         replace(row, seconds_per_decision=0.0) for row in alone
     ]
@@ -67,3 +68,9 @@ def test_what_gives_no_episodes_is_refused() -> None:
         replace(CONFIG, seen_levels=["map77"])
     with pytest.raises(ValueError, match="at least 1"):
         replace(CONFIG, num_episodes=0)
+    with pytest.raises(ValueError, match="both name map02"):
+        replace(CONFIG, unseen_levels=["map02"])
+    with pytest.raises(ValueError, match=r"calibration\.levels names map05"):
+        replace(CONFIG, unseen_levels=["map05"], calibration=CalibrationConfig(levels=["map05"]))
+    with pytest.raises(ValueError, match=r"seed and calibration\.seed are both 5"):
+        replace(CONFIG, seed=5, calibration=CalibrationConfig(seed=5))

@@ -92,7 +92,7 @@ def test_panels_hold_the_frames_in_order() -> None:
 
 def test_video_has_a_frame_a_step_and_needs_panels_in_step(tmp_path: Path) -> None:
     frames = [encode_png(np.full((6, 8, 3), level, dtype=np.uint8)) for level in (0, 100, 200)]
-    video = panel_video(frames, frames, frames[0], frames_per_s=4.0)
+    video = panel_video(frames, frames, frames[0], frames_per_s=4.0, imagined_label="imagined")
     (tmp_path / "video.mp4").write_bytes(video)
     command = [get_ffmpeg_exe(), "-v", "error", "-i", tmp_path / "video.mp4", "-f", "rawvideo"]
     raw = subprocess.run([*command, "-pix_fmt", "rgb24", "-"], capture_output=True, check=True).stdout
@@ -100,5 +100,5 @@ def test_video_has_a_frame_a_step_and_needs_panels_in_step(tmp_path: Path) -> No
     assert len(shown) == 3 + 4, "three steps and a second of rest"
     assert abs(int(shown[1][100, 100].mean()) - 100) < 6
     with pytest.raises(ValueError, match="got 2 for 3"):
-        panel_video(frames, frames[:2], frames[0], frames_per_s=4.0)
+        panel_video(frames, frames[:2], frames[0], frames_per_s=4.0, imagined_label="imagined")
     assert decode_png(frames[1])[0, 0].tolist() == [100, 100, 100]

@@ -15,11 +15,10 @@ from planners.evaluation.open_loop import (
     evaluate_shard,
     make_provenance,
     make_tasks,
-    wall_lines,
 )
 from planners.evaluation.problems import ProblemShape
-from planners.evaluation.summary import Method, Split
-from planners.prior import TrainingPrior
+from planners.evaluation.summary import Method
+from planners.prior import PriorConfig, TrainingPrior
 
 CONFIG = OpenLoopConfig(
     checkpoint=None,
@@ -56,12 +55,10 @@ def test_shards_go_round_the_levels(fitted: TrainingPrior) -> None:
         "unseen_levels-map01-2",
         "unseen_levels-map01-4",
     ]
-    assert tasks["seen_levels-map02-2"].indices == (2, 3)
-    assert [task.shown for task in tasks.values() if task.split is Split.seen_levels] == [
-        frozenset({"seen_levels/map02/0/0"}),
-        frozenset(),
-        frozenset(),
-    ]
+    assert tasks["seen_levels-map02-2"].shard.numbers == (2, 3)
+    names = ("seen_levels/map02/0/0", "seen_levels/map02/1/0", "seen_levels/map02/2/0")
+    shown = [name for task in tasks.values() for name in names if task.is_shown(name)]
+    assert shown == ["seen_levels/map02/0/0"]
 
 
 def test_more_problems_leave_the_first_as_they_are(fitted: TrainingPrior) -> None:
@@ -71,7 +68,7 @@ def test_more_problems_leave_the_first_as_they_are(fitted: TrainingPrior) -> Non
     )
     assert few.keys() < many.keys()
     for name, task in few.items():
-        assert many[name].provenance == task.provenance and many[name].indices == task.indices
+        assert many[name].provenance == task.provenance and many[name].shard == task.shard
 
 
 def test_the_hash_sees_what_rows_depend_on() -> None:
@@ -93,7 +90,8 @@ def test_a_level_that_fails_is_counted(fitted: TrainingPrior, monkeypatch: pytes
 
 
 def test_a_real_level_gives_numbers_twice_the_same(fitted: TrainingPrior) -> None:
-    task = replace(tasks_of(CONFIG, fitted)["unseen_levels-map01-0"], indices=(0,))
+    whole = tasks_of(CONFIG, fitted)["unseen_levels-map01-0"]
+    task = replace(whole, shard=replace(whole.shard, numbers=(0,)))
     rows = evaluate_shard(task)
     assert [row.method for row in rows] == [method.name for method in Method][1:]
     assert all(row.error is None for row in rows), rows[0].error
@@ -103,20 +101,18 @@ def test_a_real_level_gives_numbers_twice_the_same(fitted: TrainingPrior) -> Non
     assert [replace(row, seconds=0.0) for row in rows] == [replace(row, seconds=0.0) for row in again]
 
 
-def test_walls_close_the_place_where_the_player_starts() -> None:
-    walls = wall_lines("map01")
-    assert walls.shape[1] == 4 and len(walls) > 100
-    assert len(np.unique(walls, axis=0)) == len(walls)
-
-
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
         ({"seen_levels": ["map99"]}, "unknown level 'map99'"),
-        ({"seen_levels": ["map01"]}, "seen or unseen"),
+        ({"seen_levels": ["map01"]}, "seen or unseen; both name map01"),
+        ({"seen_levels": [], "unseen_levels": []}, "both empty"),
+        ({"workers": -1}, "at least 0"),
+        ({"seed": PriorConfig().seed}, "seed and prior.seed are both"),
+        ({"prior": PriorConfig(levels=["map01"])}, "prior.levels names map01"),
         ({"num_problems": 0}, "at least 1"),
         ({"trajectory_frames": 9}, "at least 10"),
-        ({"search": SearchConfig(plan_cost=PlanCost.latent)}, "representation=FOLDER"),
+        ({"search": SearchConfig(simulator_cost=PlanCost.latent)}, "representation=FOLDER"),
     ],
 )
 def test_what_gives_no_problems_is_refused(changes: dict, match: str) -> None:

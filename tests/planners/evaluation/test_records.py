@@ -13,7 +13,7 @@ from planners.evaluation.records import (
     OpenLoopRow,
     from_table,
     hash_of,
-    hash_of_folder,
+    hash_of_model,
     schema_of,
     to_table,
 )
@@ -56,9 +56,10 @@ def test_hash_depends_on_values_and_not_on_order() -> None:
     assert hash_of({"a": 1}) != hash_of({"a": 2})
 
 
-def test_hash_of_folder_sees_contents_and_names(tmp_path: Path) -> None:
+def test_the_hash_of_a_model_sees_contents_and_names_but_not_its_card(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("x")
-    first = hash_of_folder(tmp_path)
-    assert first == hash_of_folder(tmp_path)
+    first = hash_of_model(tmp_path)
+    (tmp_path / "README.md").write_text("what it can do")
+    assert first == hash_of_model(tmp_path)
     (tmp_path / "a").rename(tmp_path / "b")
-    assert hash_of_folder(tmp_path) != first
+    assert hash_of_model(tmp_path) != first

@@ -8,19 +8,16 @@ import numpy as np
 
 from planners.evaluation.records import ClosedLoopRow, DriveEvidence, OpenLoopRow, PlanEvidence
 from planners.evaluation.report import write_report
-from planners.evaluation.summary import Run, Summary, summarise
+from planners.evaluation.summary import Loop, Run, Summary, summarise
 from planners.evaluation.videos import decode_png, encode_png
-from tests.planners.evaluation.rows import closed_loop_row, open_loop_row
+from tests.planners.evaluation.rows import PROVENANCE, closed_loop_row, open_loop_row
 
+SHARED = replace(PROVENANCE, checkpoint="<nano>")
 RUN = Run(
-    checkpoint="<nano>",
-    checkpoint_hash="d" * 64,
-    config_hash="c" * 64,
+    loops={Loop.open_loop: SHARED, Loop.closed_loop: replace(SHARED, config_hash="b" * 64, seed=9)},
     config={"name": "<script>alert(1)</script>"},
     commit="abc",
-    seed=3,
-    versions='{"torch": "2"}',
-    timing={"open_loop": 1.5},
+    timing={Loop.open_loop: 1.5},
 )
 METHODS = ("world_model", "stand_still", "prior_mean", "oracle_cost", "oracle_simulator")
 
@@ -106,7 +103,7 @@ def test_every_mean_of_the_summary_is_in_the_page(tmp_path: Path) -> None:
 
 def test_a_run_without_model_and_without_drives_has_a_page(tmp_path: Path) -> None:
     rows = [replace(row, evidence=None) for row in plan_rows() if row.method != "world_model"]
-    run = replace(RUN, checkpoint=None, checkpoint_hash=None)
+    run = replace(RUN, loops={Loop.open_loop: replace(SHARED, checkpoint=None, checkpoint_hash=None)})
     write_report(summarise(rows, [], run), rows, [], tmp_path / "index.html")
     page = (tmp_path / "index.html").read_text()
     assert "No world model took part" in page and "Closed loop:" not in page

@@ -98,6 +98,23 @@ def test_a_failed_write_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Monke
     assert list((tmp_path / "shards").iterdir()) == []
 
 
+def test_a_shard_with_a_failure_is_returned_but_tried_again(tmp_path: Path) -> None:
+    def run_with(failing: set[float]) -> list[OpenLoopRow]:
+        return run_shards(
+            square,
+            tasks(tmp_path),
+            row_type=OpenLoopRow,
+            store=ShardStore(folder=tmp_path / "shards", config_hash="f" * 64),
+            num_workers=0,
+            has_failed=lambda row: row.ate_m in failing,
+        )
+
+    first = run_with({9.0})
+    assert [row.ate_m for row in first] == [0.0, 1.0, 1.0, 4.0, 4.0, 9.0]
+    assert run_with(set()) == first
+    assert calls(tmp_path) == 4, "the shard that failed was computed twice"
+
+
 def test_without_workers_ray_is_not_imported(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib; from tests.planners.evaluation.test_shards import run;"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from planners.evaluation.records import hash_of
 from planners.evaluation.summary import summarise, to_json, write_summary
 from tests.planners.evaluation.rows import closed_loop_row, open_loop_row
 from tests.planners.evaluation.test_report import RUN, drive_rows, plan_rows
@@ -36,7 +37,12 @@ def test_names_of_the_summary(tmp_path: Path) -> None:
     assert written["open_loop"]["seen_levels"]["gap_closed"].keys() == {"mean", "low", "high", "n"}
     for metric in CLOSED_METRICS:
         assert written["closed_loop"]["seen_levels"]["shortest_path"][metric]["n"] == 4
-    assert written["hashes"] == {"checkpoint": "d" * 64, "config": "c" * 64}
+    assert written["hashes"] == {
+        "checkpoint": "d" * 64,
+        "config": hash_of(RUN.config),
+        "rows": {"open_loop": "c" * 64, "closed_loop": "b" * 64},
+    }
+    assert written["seeds"] == {"open_loop": 7, "closed_loop": 9}
     assert written["timing"] == {"open_loop": 1.5}
 
 
@@ -71,6 +77,26 @@ def test_a_split_where_everything_failed_has_an_empty_table() -> None:
     summary = summarise(rows, driven, RUN)
     assert summary.open_loop["seen_levels"].table == {} == summary.closed_loop["seen_levels"].table
     assert to_json(summary)["closed_loop"]["seen_levels"]["num_failed"] == 1
+
+
+def test_shares_have_an_interval_even_where_all_episodes_end_alike() -> None:
+    rows = [closed_loop_row(f"e{number}", agent="random", success=0.0) for number in range(10)]
+    success = summarise([], rows, RUN).closed_loop["seen_levels"].table["random"]["success"]
+    # Wilson: z^2 / (n + z^2) with z = 1.96.
+    assert (success.low, success.n) == (0.0, 10)
+    assert success.high == pytest.approx(1.96**2 / (10 + 1.96**2), abs=1e-4)
+
+
+def test_an_episode_that_one_agent_cannot_finish_counts_in_no_final_distance() -> None:
+    rows = [
+        closed_loop_row(f"e{number}", agent=agent, success=1.0)
+        for number in range(3)
+        for agent in ("random", "shortest_path")
+    ]
+    rows[0] = replace(rows[0], final_distance_m=None)
+    table = summarise([], rows, RUN).closed_loop["seen_levels"].table
+    assert [table[agent]["final_distance_m"].n for agent in ("random", "shortest_path")] == [2, 2]
+    assert table["random"]["spl"].n == 3
 
 
 def test_trajectories_are_resampled_not_problems() -> None:

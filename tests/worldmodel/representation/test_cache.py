@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -60,6 +61,21 @@ def test_a_progress_note_without_its_array_is_not_believed(tmp_path):
     assert np.load(path).tolist() == [[7, 7]]
 
 
+def test_a_progress_note_that_outlived_its_array_is_gone_before_a_new_one_is_begun(tmp_path):
+    (tmp_path / "rows-abc.json").write_text(json.dumps({"num_done": 1}))
+
+    def killed(index: int) -> np.ndarray:
+        raise KeyboardInterrupt
+
+    arguments = {"starts": np.array([0, 1, 2]), "shape": (2, 2), "dtype": "uint8"}
+    with pytest.raises(KeyboardInterrupt):
+        fill(tmp_path, "rows", "abc", **arguments, compute=killed)
+    path = fill(
+        tmp_path, "rows", "abc", **arguments, compute=lambda index: np.full((1, 2), 7, dtype=np.uint8)
+    )
+    assert np.load(path).tolist() == [[7, 7], [7, 7]]
+
+
 def test_latents_looked_up_are_those_encoded(trajectories, tmp_path):
     representation = RaeRepresentation.create(TINY, generator=torch.Generator().manual_seed(0))
     frames = FrameCache.build(trajectories, tmp_path, image_size=32)
@@ -82,6 +98,17 @@ def test_keys_outside_are_refused(key, trajectories, tmp_path):
 def test_identity_tells_recordings_apart(trajectories):
     assert identity_of(trajectories) != identity_of(trajectories[::-1])
     assert identity_of(trajectories) == identity_of(list(trajectories))
+
+
+@pytest.mark.parametrize("changed", [0, 3, 6])
+def test_a_recording_made_anew_with_other_pixels_is_another_one(trajectories, tmp_path, changed):
+    before = FrameCache.build(trajectories, tmp_path, image_size=32)
+    frames = np.array(trajectories[2].frames)
+    frames[changed] ^= 255
+    anew = [*trajectories[:2], replace(trajectories[2], frames=frames)]
+    after = FrameCache.build(anew, tmp_path, image_size=32)
+    assert after.identity == identity_of(anew) != before.identity
+    assert not torch.equal(after.at(torch.tensor([7 + changed])), before.at(torch.tensor([7 + changed])))
 
 
 def test_no_trajectory_is_refused():

@@ -1,3 +1,6 @@
+from collections.abc import Iterator
+
+import pytest
 import torch
 
 from worldmodel.representation.ridge import RIDGES, Batches, fit, fit_and_score
@@ -30,6 +33,25 @@ def test_it_agrees_with_the_closed_form():
         )
         expected = centred @ weight + targets.mean(dim=0)
         torch.testing.assert_close(read(features), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_targets_that_never_change_and_missing_samples_are_refused():
+    features = normal(60, 2, seed=4)
+    good = batches_of(features, features)
+    still = batches_of(features, torch.cat([features[:, :1], torch.full((60, 1), 0.1)], dim=1))
+    for parts in ((still, still, still), (good, good, still)):
+        with pytest.raises(ValueError, match="one that never changes"):
+            fit_and_score(*parts)
+    empty = batches_of(features[:0], features[:0])
+    with pytest.raises(ValueError, match="samples to fit"):
+        fit_and_score(empty, good, good)
+
+    def none() -> Iterator:
+        return iter(())
+
+    for parts in ((good, none, good), (good, good, none), (good, good, empty)):
+        with pytest.raises(ValueError, match="samples to measure"):
+            fit_and_score(*parts)
 
 
 def test_a_feature_that_never_changes_does_no_harm():

@@ -10,7 +10,7 @@ from worldmodel.representation.stage import BETAS, StageConfig, run_stage
 
 
 def run(
-    folder: Path, num_steps: int, *, stop_at: int | None = None, name: str = "stage"
+    folder: Path, num_steps: int, *, stop_at: int | None = None, name: str = "stage", **changes: object
 ) -> tuple[nn.Module, list[float]]:
     """Fit a linear map to a random one; optionally break off before a step, as a signal would."""
     model = nn.Linear(3, 2)
@@ -26,10 +26,17 @@ def run(
         return (model(given).float() - given.float()[:, :2]).square().mean()
 
     # A period of 0 writes a checkpoint after every step.
-    config = StageConfig(num_steps=num_steps, batch_size=5, learning_rate=0.1, checkpoint_period_s=0.0)
-    generator = torch.Generator().manual_seed(0)
+    settings = dict(num_steps=num_steps, batch_size=5, learning_rate=0.1, checkpoint_period_s=0.0)
+    made_of = (changes.pop("seed", 0),)
+    config = StageConfig(**(settings | changes))  # pyright: ignore[reportArgumentType]
     losses = run_stage(
-        name, config, masters, draw_loss, checkpoint=folder / "stage.safetensors", generator=generator
+        name,
+        config,
+        masters,
+        draw_loss,
+        checkpoint=folder / "stage.safetensors",
+        generator=torch.Generator().manual_seed(0),
+        made_of=made_of,
     )
     return model, losses
 
@@ -60,6 +67,21 @@ def test_a_checkpoint_of_another_stage_or_length_is_refused(tmp_path):
         run(tmp_path, 3, name="other")
     with pytest.raises(ValueError, match="with at most 2"):
         run(tmp_path, 2)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"seed": 1}, {"learning_rate": 0.2}, {"weight_decay": 0.0}, {"warmup_share": 0.1}]
+)
+@pytest.mark.parametrize("stop_at", [None, 2])
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path, changes, stop_at):
+    if stop_at is None:
+        run(tmp_path, 3)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, 3, stop_at=stop_at)
+    with pytest.raises(ValueError, match=r"other settings, seed, data or encoder.*Give another output"):
+        run(tmp_path, 3, **changes)
+    run(tmp_path, 3, checkpoint_period_s=60.0)
 
 
 def test_updates_below_the_resolution_of_bfloat16_add_up():

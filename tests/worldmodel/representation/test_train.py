@@ -78,7 +78,7 @@ def _cached(out, recordings):
     from worldmodel.representation.train import open_frames
 
     cache = open_frames([str(recordings)], out / "cache", image_size=32)
-    return cache.frames, cache.starts
+    return cache.frames, cache.starts, cache.identity
 
 
 def test_a_decoder_alone_leaves_all_latents_as_they_were(recordings, tmp_path):
@@ -92,6 +92,34 @@ def test_a_decoder_alone_leaves_all_latents_as_they_were(recordings, tmp_path):
     other = replace(TINY, decoder_num_layers=2)
     with pytest.raises(ValueError, match="set `shape` to that"):
         train(replace(make_config(recordings, tmp_path), encoder=str(tmp_path / "encoder"), shape=other))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"masked": MaskedConfig(max_gap=3, mask_share=0.75, decoder_hidden_size=8, decoder_num_heads=2)},
+        {"decoder": DecoderTraining(stage=StageConfig(num_steps=10, batch_size=4), noise_tau=0.1)},
+    ],
+)
+def test_a_folder_of_another_training_is_refused(recordings, tmp_path_factory, change):
+    out = tmp_path_factory.getbasetemp() / "trained"
+    train(make_config(recordings, out))
+    with pytest.raises(ValueError, match="Give another output folder"):
+        train(replace(make_config(recordings, out), **change))
+
+
+def test_a_folder_whose_data_or_encoder_changed_is_refused(recordings, tmp_path):
+    for seed in (5, 6):
+        generator = torch.Generator().manual_seed(seed)
+        RaeRepresentation.create(TINY, generator=generator).save(tmp_path / f"encoder_{seed}")
+    config = make_config(recordings, tmp_path / "out")
+    train(replace(config, encoder=str(tmp_path / "encoder_5")))
+    with pytest.raises(ValueError, match="Give another output folder"):
+        train(replace(config, encoder=str(tmp_path / "encoder_6")))
+    write_trajectory(make_trajectory("walk_0", 6, seed=9), tmp_path / "anew")
+    with pytest.raises(ValueError, match="Give another output folder"):
+        train(replace(config, encoder=str(tmp_path / "encoder_5"), data=[str(tmp_path / "anew")]))
 
 
 def test_pairs_are_of_one_trajectory_and_mirrored_together(recordings, tmp_path):
