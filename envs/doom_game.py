@@ -1,7 +1,8 @@
 """DoomGame: one ViZDoom process that plays a static level, in the engine's own units."""
 
+import os
+import shlex
 import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,11 @@ class DoomGame:
         self._file = game_file(level)
         resolution = _resolution(frame_height, frame_width)
         self._folder = tempfile.TemporaryDirectory(prefix="worldnav-doom-")
+        try:
+            engine = _launcher(Path(self._folder.name))
+        except OSError:
+            self._folder.cleanup()
+            raise
         self._leash = Leash(Path(self._folder.name))
         self.core = Core()
         """Where the engine runs: join it to talk with it."""
@@ -79,6 +85,7 @@ class DoomGame:
         self._game.set_available_buttons(_BUTTONS)
         self._game.set_mode(vizdoom.Mode.PLAYER)
         self._game.set_episode_timeout(0)
+        self._game.set_vizdoom_path(str(engine))
         self._game.set_doom_config_path(f"{self._folder.name}/engine.ini")
         self._game.add_game_args(_ARGUMENTS)
         self._start()
@@ -145,9 +152,6 @@ class DoomGame:
         self._game.set_seed(0)
         with self.core.joined():
             self._game.init()
-        # The engine leaves an empty folder wherever the program was started.
-        with suppress(OSError):
-            Path("_vizdoom").rmdir()
         self._freeze()
 
     def _freeze(self) -> None:
@@ -155,6 +159,24 @@ class DoomGame:
         self.stand(_START_TICS)
         self._game.send_game_command("freeze")
         self.stand(1)
+
+
+def _launcher(folder: Path) -> Path:
+    """Write the program that starts an engine in a folder of its own; OSError if it may not be run there.
+
+    Every engine makes `_vizdoom` where it is started; when two do so at once, one of them fails and takes
+    the program that plays it with it (SIGSEGV): 1 of 100 starts, two by two in one folder.
+    """
+    path = folder / "engine"
+    engine = Path(vizdoom.__file__).parent / "vizdoom"
+    path.write_text(
+        f'#!/bin/sh\ncd {shlex.quote(str(folder))} && exec {shlex.quote(str(engine))} "$@"\n',
+        encoding="utf-8",
+    )
+    path.chmod(0o700)
+    if not os.access(path, os.X_OK):
+        raise OSError(f"{folder} is on a disk from which no program may be run; set TMPDIR to one elsewhere")
+    return path
 
 
 def _resolution(height: int, width: int) -> vizdoom.ScreenResolution:

@@ -10,6 +10,7 @@ ViZDoom does so where the scheduler happens to put it there: before the command,
 import json
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -33,7 +34,8 @@ def main() -> None:
     """Print steps/s of both, their ratio, and drives of 8 steps a second."""
     num_rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
     env = gymnasium.make("worldnav/DoomNav-v0", levels=(_LEVEL,))
-    raw = _raw_game()
+    folder = tempfile.TemporaryDirectory()
+    raw = _raw_game(folder.name)
     rng = np.random.default_rng(0)
     times: dict[str, list[float]] = {"raw": [], "tic_by_tic": [], "env": [], "drive": []}
     for _ in range(num_rounds):
@@ -46,6 +48,7 @@ def main() -> None:
         times["drive"].append(_run_drives(env, actions[:_HORIZON]) / _NUM_DRIVES)
     raw.close()
     env.close()
+    folder.cleanup()
 
     def ratio(name: str) -> float:
         pairs = zip(times[name], times["env"], strict=True)
@@ -63,10 +66,11 @@ def main() -> None:
     print(json.dumps(report, indent=1))
 
 
-def _raw_game() -> vizdoom.DoomGame:
+def _raw_game(folder: str) -> vizdoom.DoomGame:
     game = vizdoom.DoomGame()
     game.set_doom_game_path(str(game_file(_LEVEL)))
     game.set_doom_map(_LEVEL)
+    game.set_doom_config_path(f"{folder}/engine.ini")
     game.set_screen_resolution(vizdoom.ScreenResolution.RES_160X120)
     game.set_screen_format(vizdoom.ScreenFormat.RGB24)
     game.set_window_visible(False)

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from envs.doom_engine import DoomEngine
 from envs.level_geometry import home_m, read_geometry, walkable_map
 from envs.levels import game_file
 
+ROOT = str(Path(__file__).parents[2])
 _START = np.array([-6.0, -6.0, 0.0])
 """The start of map01: free for two metres all around."""
 _WALL = np.array([-6.0, -6.0, np.pi])
@@ -179,6 +182,21 @@ def test_bad_levels_and_sizes_are_refused():
         DoomEngine("map99")
     with pytest.raises(ValueError, match=r"no frames of 64x64.*120x160"):
         DoomEngine("map01", frame_height=64, frame_width=64)
+
+
+def test_engines_that_start_at_once_do_not_meet_in_the_folder_of_the_program(tmp_path):
+    # Where `_vizdoom` cannot be made, an engine ends, and its program crashes: so it must not be made there.
+    (tmp_path / "_vizdoom").touch()
+    command = "from envs.doom_engine import DoomEngine; DoomEngine('map01').close()"
+    environment = {**os.environ, "PYTHONPATH": ROOT}
+    subprocess.run([sys.executable, "-c", command], check=True, cwd=tmp_path, env=environment)
+    assert os.listdir(tmp_path) == ["_vizdoom"]
+
+
+def test_a_folder_from_which_no_program_runs_is_refused(monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(OSError, match=r"no program may be run; set TMPDIR"):
+        DoomEngine("map01")
 
 
 def test_buffers_must_be_asked_for_and_closing_twice_is_allowed(tmp_path, monkeypatch):
