@@ -1,6 +1,6 @@
 """Two Ray workers against one on closed-loop evaluation, as JSON.
 
-`python -m tests.benchmarks.bench_workers [checkpoint=nano] [rounds=3] [episodes=16]`. Each round drives the
+`python -m tests.benchmarks.bench_workers [checkpoint=nano] [rounds=3] [episodes=32]`. Each round drives the
 same episodes of the checkpoint's training levels, by all agents, with each number of workers. The target for
 `ratio` (one worker's time by two workers') is 1.7 on two idle cores. Start-up of Ray, prior and calibration
 are outside the timing. Rows are compared: they must not depend on the workers.
@@ -21,7 +21,7 @@ from tests.benchmarks.compose import compose_planners, read_arguments
 
 def main() -> None:
     """Print seconds with one and with two workers, and their ratio."""
-    settings = read_arguments(sys.argv[1:], checkpoint="nano", rounds="3", episodes="16")
+    settings = read_arguments(sys.argv[1:], checkpoint="nano", rounds="3", episodes="32")
     node = compose_planners("closed_loop", f"checkpoint={settings['checkpoint']}", "unseen_levels=[]")
     config = replace(node, num_episodes=int(settings["episodes"]), num_shown=0)
     seconds: dict[int, list[float]] = {1: [], 2: []}
