@@ -25,10 +25,22 @@ class Batches:
         self._mixture, self._packer, self._rng = mixture, packer, rng
         self.data = data
         self.num_skipped = 0
+        self._first: dict[Kind, int] = {}
+
+    @property
+    def last_documents(self) -> str:
+        """Kinds and numbers of the documents of the batch given last: `forward 3-9, video 1`."""
+        spans = {kind: (self._first.get(kind, 0), end) for kind, end in self._mixture.num_documents.items()}
+        return ", ".join(
+            f"{kind.value} {first}" if end == first + 1 else f"{kind.value} {first}-{end - 1}"
+            for kind, (first, end) in spans.items()
+            if end > first
+        )
 
     def __next__(self) -> PackedBatch:
         """Return the next batch."""
         rows, num_tried = self._packer.empty(), 0
+        self._first = self._mixture.num_documents
         while True:
             before = self._mixture.state_dict()
             document = next(self._mixture)

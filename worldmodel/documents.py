@@ -19,7 +19,7 @@ from data_tools.documents import (
     texts_of,
 )
 from worldmodel.flattening import COLUMNS, Flat, Flattener, NoiseLevels
-from worldmodel.flow import FlowConfig, shift_time
+from worldmodel.flow import FlowConfig, draw_times
 from worldmodel.tokenizer import TextTokenizer, TokenizedText
 
 KINDS = tuple(Kind)
@@ -89,18 +89,17 @@ def draw_noise_levels(
 ) -> NoiseLevels:
     """Draw the time of every frame of a document.
 
-    Targets get independent shifted uniform times. Frames that are only context are clean (t = 1) in
-    `clean_context_share` of the documents; in the others they are noised independently and predicted as well
-    (diffusion forcing, arXiv 2407.01392).
+    Targets get independent times. Frames that are only context are clean (t = 1) in `clean_context_share` of
+    the documents; in the others they are noised independently and predicted as well (diffusion forcing, arXiv
+    2407.01392).
     """
     is_target = np.array([s.is_target for s in segments_of(document) if isinstance(s, Image)], dtype=np.bool_)
     clean = bool(rng.random() < config.clean_context_share)
-    drawn = torch.from_numpy(rng.random(len(is_target)))
-    times = shift_time(drawn, shift=config.shift(latent_size)).numpy()
+    times = draw_times(len(is_target), config, latent_size=latent_size, rng=rng)
     if clean:
-        times = np.where(is_target, times, 1.0)
-        return NoiseLevels(times.astype(np.float32), is_target, has_clean_context=True)
-    return NoiseLevels(times.astype(np.float32), np.ones_like(is_target), has_clean_context=False)
+        times = np.where(is_target, times, np.float32(1.0))
+        return NoiseLevels(times, is_target, has_clean_context=True)
+    return NoiseLevels(times, np.ones_like(is_target), has_clean_context=False)
 
 
 class Rows:

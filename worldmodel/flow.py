@@ -1,15 +1,17 @@
 """Flow matching: the straight path, the two predictions, the time distribution and the sampler's step.
 
 The path of Lipman et al. (arXiv 2210.02747) with linear coefficients: z_t = (1 - t) noise + t latent,
-t = 0 is noise and t = 1 is data, velocity v = latent - noise. Nothing here draws its own noise.
+t = 0 is noise and t = 1 is data, velocity v = latent - noise. Nothing here draws noise.
 """
 
 import math
 from dataclasses import dataclass
 from enum import Enum
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
+from scipy.special import expit
 from torch import Tensor
 
 MIN_REMAINING = 0.05
@@ -23,6 +25,13 @@ class Prediction(Enum):
     velocity = "velocity"  # v-prediction, better for VAE latents
 
 
+class TimeDistribution(Enum):
+    """How times are drawn before they are shifted."""
+
+    uniform = "uniform"
+    logit_normal = "logit_normal"  # most in the middle: the sigmoid of a standard normal (arXiv 2403.03206)
+
+
 @dataclass(frozen=True, kw_only=True)
 class FlowConfig:
     """How frames are noised in training.
@@ -32,6 +41,7 @@ class FlowConfig:
 
     prediction: Prediction = Prediction.latent
     loss_space: Prediction = Prediction.latent
+    times: TimeDistribution = TimeDistribution.uniform
     time_shift: float | None = None
     """Shift toward noise, at least 1; None computes it from the latent size."""
     clean_context_share: float = 0.6
@@ -54,6 +64,19 @@ class FlowConfig:
 def default_shift(latent_size: int) -> float:
     """Return max(1, sqrt(latent size / 4096)), the shift of RAE (arXiv 2510.11690), never toward clean."""
     return max(1.0, math.sqrt(latent_size / 4096))
+
+
+def draw_times(
+    num_frames: int, config: FlowConfig, *, latent_size: int, rng: np.random.Generator
+) -> Float32[np.ndarray, " {num_frames}"]:
+    """Draw a shifted time for each frame; `latent_size` is the number of latents of one."""
+    match config.times:
+        case TimeDistribution.uniform:
+            drawn = rng.random(num_frames)
+        case TimeDistribution.logit_normal:
+            drawn = expit(rng.standard_normal(num_frames))
+    times = shift_time(torch.from_numpy(drawn), shift=config.shift(latent_size))
+    return times.numpy().astype(np.float32)
 
 
 def shift_time(time: Float[Tensor, " *batch"], *, shift: float) -> Float[Tensor, " *batch"]:

@@ -1,6 +1,7 @@
 """The training loss: next-token prediction on text plus flow matching on frames."""
 
 from dataclasses import dataclass, field
+from enum import Enum
 
 import torch
 import torch.nn.functional as F
@@ -14,29 +15,81 @@ from worldmodel.flow import FlowConfig, flow_error, interpolate
 from worldmodel.transfusion import PackedAttend, TokenInputs, Transfusion
 
 
+class Weighing(Enum):
+    """How the language and the flow loss are weighed against each other."""
+
+    fixed = "fixed"
+    centred = "centred"  # both are brought to one moving average: see `next_centre`
+
+
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveConfig:
-    """Weights of the losses (arXiv 2603.03276: 1 and 3)."""
+    """Weights of the losses (arXiv 2603.03276: 1 and 3).
+
+    There both fixed weights and centred losses are compared; the values of `centre_flow_share` and
+    `centre_decay` are unknown.
+    """
 
     language_weight: float = 1.0
     flow_weight: float = 3.0
+    weighing: Weighing = Weighing.fixed
+    centre_flow_share: float = 0.5
+    """Share of the flow loss in the centre."""
+    centre_decay: float = 0.99
+    """Of the centre's moving average, a step."""
     flow: FlowConfig = field(default_factory=FlowConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("centre_flow_share", "centre_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
 class Losses:
-    """The loss of one batch, and its parts by token for whoever wants them split.
+    """The losses of one batch, and its parts by token for whoever wants them split.
 
     `language` [nats] and `flow` are weighted means; `token_nats` follows `PackedBatch.text_target`,
     `flow_errors` the flow targets of the batch in row-major order.
     """
 
-    total: Float[Tensor, ""]
     language: Float[Tensor, ""]
     flow: Float[Tensor, ""]
     balance: Float[Tensor, ""]
     token_nats: Float[Tensor, " text_target"]
     flow_errors: Float[Tensor, " flow_target"]
+
+    def total(self, weights: Float[Tensor, "2"]) -> Float[Tensor, ""]:
+        """Return the loss to minimise, given the weights of language and flow."""
+        return weights[0] * self.language + weights[1] * self.flow + self.balance
+
+
+def next_centre(
+    centre: Float[Tensor, ""] | None, means: Float[Tensor, "2"], config: ObjectiveConfig
+) -> Float[Tensor, ""]:
+    """Return the moving average of share * flow + (1 - share) * language after a batch with these means.
+
+    A loss that is 0 has nothing to predict in the batch, and leaves the centre to the other one.
+    Source: loss centring (arXiv 2603.03276, appendix D.2).
+    """
+    language, flow = means.detach()
+    share = config.centre_flow_share
+    current = torch.where(
+        (language == 0) | (flow == 0), language + flow, share * flow + (1 - share) * language
+    )
+    return current if centre is None else config.centre_decay * centre + (1 - config.centre_decay) * current
+
+
+def loss_weights(
+    means: Float[Tensor, "2"], centre: Float[Tensor, ""], config: ObjectiveConfig
+) -> Float[Tensor, "2"]:
+    """Return the weights of language and flow, given their means over the whole batch."""
+    fixed = means.new_tensor([config.language_weight, config.flow_weight])
+    match config.weighing:
+        case Weighing.fixed:
+            return fixed
+        case Weighing.centred:
+            return torch.where(means == 0, fixed, centre / means.detach())
 
 
 def losses(
@@ -48,10 +101,10 @@ def losses(
     dtype: torch.dtype,
     whole: PackedBatch | None = None,
 ) -> Losses:
-    """Return the loss of a batch under given noise, computed in `dtype` with errors in float32.
+    """Return the losses of a batch under given noise, computed in `dtype` with errors in float32.
 
     If the batch is some rows of `whole`, sums are divided by the counts of that: what such parts give adds up
-    to the loss of the whole (of the load-balance loss a part gives its share of rows).
+    to the losses of the whole (of the load-balance loss a part gives its share of rows).
     """
     whole = batch if whole is None else whole
     noised = _noised(batch, noise)
@@ -63,8 +116,7 @@ def losses(
     errors = _flow_errors(model, batch, noised, hidden, config)
     flow = errors.sum() / whole.is_flow_target.sum().clamp_min(1)
     balance = balance * (len(batch.ids) / len(whole.ids))
-    total = config.language_weight * language + config.flow_weight * flow + balance
-    return Losses(total, language, flow, balance, token_nats, errors)
+    return Losses(language, flow, balance, token_nats, errors)
 
 
 def flow_errors(

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from data_tools.randomness import generator_for
 from worldmodel.batches import Batches
 from worldmodel.checkpoint import read_json, remove_old_steps, step_folder, write_folder
 from worldmodel.documents import PackedBatch
-from worldmodel.objective import losses
+from worldmodel.objective import loss_weights, losses, next_centre
 from worldmodel.optimisation import Optimisers, learning_rate, update_average
 from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.ranks import Ranks
@@ -30,6 +32,8 @@ class Trainer:
     batches: Batches
     noise: torch.Generator
     step: int = 0
+    centre: Float[Tensor, ""] | None = None
+    """Moving average of the losses (`next_centre`); None before the first step."""
 
     def save(self, root: Path, *, keep: int) -> None:
         """Write a training state, and drop old ones."""
@@ -38,6 +42,7 @@ class Trainer:
             "average": self.average.state_dict(),
             "optimisers": self.optimisers.tensors(),
             "random": {"noise": self.noise.get_state()},
+            "objective": {} if self.centre is None else {"centre": self.centre},
         }
         state = json.dumps({"step": self.step, "batches": self.batches.state_dict()})
         write_folder(step_folder(root, self.step), tensors, {"state.json": state})
@@ -64,6 +69,7 @@ class Trainer:
             raise ValueError("state.json needs the object `batches` and the number `step`")
         self.batches.load_state_dict(batches)
         self.step = step
+        self.centre = read_tensors(folder / "objective.safetensors").get("centre")
 
 
 def make_trainer(
@@ -108,15 +114,20 @@ def train_step(
         dtype=config.precision.dtype,
         whole=batch,
     )
-    found.total.backward()
+    means = ranks.add(torch.stack((found.language, found.flow)))
+    centre = next_centre(trainer.centre, means, config.objective)
+    loss = found.total(loss_weights(means, centre, config.objective))
+    loss.backward()
     ranks.add_gradients(trainer.model.parameters())
     norm = torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), optimisation.clip_norm).item()
-    total, language, flow = ranks.add(torch.stack((found.total, found.language, found.flow))).tolist()
+    total = ranks.add(loss).item()
     if not (math.isfinite(total) and math.isfinite(norm)):
         raise FloatingPointError(
-            f"the loss is {total} and its gradient has the norm {norm} at step {trainer.step + 1}; lower "
-            "optimisation.learning_rate and run the command again: it goes on from the last checkpoint"
+            f"the loss is {total} and its gradient has the norm {norm} at step {trainer.step + 1}, of the "
+            f"documents {trainer.batches.last_documents}; lower optimisation.learning_rate and run the "
+            "command again: it goes on from the last checkpoint"
         )
+    trainer.centre = centre
     trainer.optimisers.step(rate=learning_rate(trainer.step, config.num_steps, optimisation))
     trainer.step += 1
     update_average(
@@ -125,4 +136,5 @@ def train_step(
         step=trainer.step,
         decay=optimisation.ema_decay,
     )
+    language, flow = means.tolist()
     return StepReport(total, language, flow, norm)

@@ -93,7 +93,8 @@ def _flops(trainer: Trainer, batch: PackedBatch, config: PretrainConfig) -> int:
     """Return the floating-point operations of the products in one step, forward and backward."""
     noise = torch.randn(batch.latents.shape, generator=trainer.noise)
     with FlopCounterMode(display=False) as counter:
-        losses(trainer.model, batch, noise, config.objective, dtype=config.precision.dtype).total.backward()
+        found = losses(trainer.model, batch, noise, config.objective, dtype=config.precision.dtype)
+        (found.language + found.flow).backward()
     trainer.model.zero_grad()
     return counter.get_total_flops()
 

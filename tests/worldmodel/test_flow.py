@@ -1,12 +1,17 @@
 """Laws of the path, the predictions and the sampler."""
 
+import numpy as np
 import pytest
 import torch
+from scipy.special import logit
+from scipy.stats import kstest, norm
 
 from worldmodel.flow import (
     FlowConfig,
     Prediction,
+    TimeDistribution,
     default_shift,
+    draw_times,
     euler_step,
     flow_error,
     interpolate,
@@ -76,6 +81,16 @@ def test_shift_moves_toward_noise_and_keeps_the_ends():
     assert shifted[0] == 0 and shifted[-1] == 1
     assert (shifted[1:-1] < time[1:-1]).all()
     torch.testing.assert_close(shift_time(time, shift=1.0), time)
+
+
+@pytest.mark.parametrize("times", list(TimeDistribution))
+def test_drawn_times_have_the_density_of_their_distribution(times):
+    config = FlowConfig(times=times, time_shift=2.0)
+    drawn = draw_times(20_000, config, latent_size=1, rng=np.random.default_rng(0))
+    # Undone the shift, t / (1 - t) is uniform's odds, or its logarithm is a standard normal.
+    unshifted = 1 - shift_time(1 - torch.from_numpy(drawn), shift=2.0).numpy()
+    law = "uniform" if times is TimeDistribution.uniform else lambda t: norm.cdf(logit(t))
+    assert kstest(unshifted.astype(np.float64), law).pvalue > 0.01
 
 
 def test_default_shift_is_the_papers_for_siglip_and_never_toward_clean():

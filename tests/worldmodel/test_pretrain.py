@@ -18,11 +18,12 @@ from tests.worldmodel.tiny_run import SHAPE, make_config, make_corpus, run
 from worldmodel.checkpoint import latest_step
 from worldmodel.corpus import make_batches, make_tokenizer
 from worldmodel.model_folder import SHIPPED, load_model, resolve
-from worldmodel.objective import ObjectiveConfig
+from worldmodel.objective import ObjectiveConfig, Weighing
+from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.representation.rae import RaeRepresentation
 from worldmodel.tensor_file import read_tensors, write_tensors
 from worldmodel.tokenizer import TextTokenizer
-from worldmodel.trainer import make_trainer, train_step
+from worldmodel.trainer import Trainer, make_trainer, train_step
 from worldmodel.training_record import read_record
 from worldmodel.transfusion import TransfusionConfig
 
@@ -303,17 +304,37 @@ def test_a_state_of_another_model_is_refused(finished):
         run(finished, model=other)
 
 
-@pytest.mark.parametrize("weight", [float("nan"), 1e38])
-def test_a_step_that_is_not_finite_changes_no_weight(tmp_path, weight):
-    """A weight of 1e38 leaves the loss finite and makes the gradient overflow."""
-    config = make_config(tmp_path, objective=ObjectiveConfig(flow_weight=weight))
+def test_the_centre_of_losses_goes_on(tmp_path):
+    objective = ObjectiveConfig(weighing=Weighing.centred)
+    (unbroken, config), (resumed, _) = (
+        make_first_step(tmp_path / name, objective) for name in ("one", "other")
+    )
+    for trainer in (unbroken, resumed):
+        train_step(trainer, next(trainer.batches), config)
+    unbroken.save(tmp_path / "steps", keep=1)
+    resumed.centre = None
+    resumed.restore(tmp_path / "steps" / "step_00000001")
+    reports = [train_step(trainer, next(trainer.batches), config) for trainer in (unbroken, resumed)]
+    assert reports[0] == reports[1]
+    assert unbroken.centre is not None
+    assert reports[0].total == pytest.approx(2 * unbroken.centre.item(), rel=1e-5)
+
+
+def make_first_step(out: Path, objective: ObjectiveConfig) -> tuple[Trainer, PretrainConfig]:
+    config = make_config(out, objective=objective)
     corpus = make_corpus(0)
     tokenizer = make_tokenizer(config, corpus)
     batches = make_batches(config, corpus, tokenizer, latents_per_frame=4, role="training")
-    trainer = make_trainer(config, batches, vocab_size=tokenizer.vocab_size, latent_channels=64)
+    return make_trainer(config, batches, vocab_size=tokenizer.vocab_size, latent_channels=64), config
+
+
+@pytest.mark.parametrize("weight", [float("nan"), 1e38])
+def test_a_step_that_is_not_finite_changes_no_weight(tmp_path, weight):
+    """A weight of 1e38 leaves the loss finite and makes the gradient overflow."""
+    trainer, config = make_first_step(tmp_path, ObjectiveConfig(flow_weight=weight))
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
-    with pytest.raises(FloatingPointError, match=r"at step 1; lower optimisation\.learning_rate"):
-        train_step(trainer, next(batches), config)
+    with pytest.raises(FloatingPointError, match=r"at step 1, of the documents forward 0-\d+, .*; lower opt"):
+        train_step(trainer, next(trainer.batches), config)
     assert trainer.step == 0 and trainer.optimisers.tensors() == {}
     for name, value in trainer.model.state_dict().items():
         assert torch.equal(value, before[name]), name

@@ -14,6 +14,8 @@ from worldmodel.flow import FlowConfig
 from worldmodel.objective import ObjectiveConfig, losses
 from worldmodel.transfusion import ActionInput, PackedAttend, TokenInputs, Transfusion, TransfusionConfig
 
+WEIGHTS = torch.tensor([1.0, 3.0])
+
 
 @pytest.fixture
 def batch(tokenizer, latents, forward_document):
@@ -64,7 +66,7 @@ def test_an_untrained_model_predicts_the_mean_latent(tokenizer, batch, generator
 def test_every_parameter_gets_a_gradient_in_bfloat16(make_model, batch, feedforward):
     model = make_model(feedforward=feedforward, action_input=ActionInput.text_value)
     noise = torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(0))
-    losses(model, batch, noise, ObjectiveConfig(), dtype=torch.bfloat16).total.backward()
+    losses(model, batch, noise, ObjectiveConfig(), dtype=torch.bfloat16).total(WEIGHTS).backward()
     silent = [name for name, value in model.named_parameters() if value.grad is None or not value.grad.any()]
     assert silent == []
 
@@ -93,7 +95,7 @@ def test_bfloat16_stays_near_float32(make_model, batch):
     model = make_model()
     noise = torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(0))
     exact, rounded = (
-        losses(model, batch, noise, ObjectiveConfig(), dtype=dtype).total
+        losses(model, batch, noise, ObjectiveConfig(), dtype=dtype).total(WEIGHTS)
         for dtype in (torch.float32, torch.bfloat16)
     )
     assert rounded.item() == pytest.approx(exact.item(), rel=2e-2)
@@ -113,7 +115,7 @@ def test_the_compiled_loss_equals_the_eager_one(make_model, batch):
     compiled = make_model()
     compiled.compile(fullgraph=True)
     found = [
-        losses(model, batch, noise, ObjectiveConfig(), dtype=torch.float32).total
+        losses(model, batch, noise, ObjectiveConfig(), dtype=torch.float32).total(WEIGHTS)
         for model in (eager, compiled)
     ]
     torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=1e-5)
