@@ -17,6 +17,7 @@ import planners.demo
 import planners.evaluation.closed_loop
 import planners.evaluation.open_loop
 import planners.prior
+import worldmodel.describe
 import worldmodel.pretrain
 import worldmodel.representation.probe
 import worldmodel.representation.train
@@ -48,6 +49,7 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         ("out=o",),
     ),
     "planners/conf/prior.yaml": (planners.prior, planners.prior.PriorCommand, ()),
+    "worldmodel/conf/describe.yaml": (worldmodel.describe, worldmodel.describe.DescribeConfig, ()),
     "worldmodel/conf/pretrain.yaml": (worldmodel.pretrain, PretrainConfig, PRETRAIN),
     "worldmodel/conf/probe.yaml": (
         worldmodel.representation.probe,
@@ -70,6 +72,10 @@ GROUPS = {
     "planners/conf/nano/search.yaml",
     "worldmodel/conf/mixture/nano.yaml",
     "worldmodel/conf/mixture/paper.yaml",
+    "worldmodel/conf/preset/base.yaml",
+    "worldmodel/conf/preset/nano.yaml",
+    "worldmodel/conf/preset/paper.yaml",
+    "worldmodel/conf/preset/small.yaml",
 }
 """Parts of a run that are chosen by `group=name`, or that several runs share."""
 
@@ -114,6 +120,16 @@ def test_mixtures_of_pretraining():
     paper = MixtureConfig(text=50.0, image_text=22.5, video=25.0, action=2.5)
     assert pretrain("mixture=paper").mixture == paper
     assert pretrain("mixture=paper", "mixture.video=5").mixture.video == 5.0
+
+
+def test_presets_of_pretraining():
+    assert pretrain() == pretrain("preset=nano")
+    for name in ("small", "base", "paper"):
+        assert pretrain(f"preset={name}").model.width > pretrain().model.width
+    paper = pretrain("preset=paper", "mixture.video=5")
+    assert (paper.mixture.text, paper.mixture.video) == (50.0, 5.0)
+    assert paper.objective.flow.shift(256 * 1152) == pytest.approx(8.485, abs=1e-3)
+    assert pretrain("preset=small", "model.width=192").model.width == 192
 
 
 def test_unknown_mixture_names_those_that_exist():

@@ -117,7 +117,7 @@ class Optimisers:
         given = {name: tensor.shape for name, tensor in tensors.items()}
         needed = {
             f"{self._names[parameter]}/{key}": torch.Size() if key == "step" else parameter.shape
-            for _, parameter, keys in self._states()
+            for _, parameter, keys in self.states()
             for key in keys
         }
         if given != needed:
@@ -126,10 +126,10 @@ class Optimisers:
                 f"needed {len(needed)} tensors of these optimisers, got {len(given)}; missing, unknown or of "
                 f"another shape are {', '.join(wrong[:3])}, {len(wrong)} in all"
             )
-        for optimiser, parameter, keys in self._states():
+        for optimiser, parameter, keys in self.states():
             optimiser.state[parameter] = {key: tensors[f"{self._names[parameter]}/{key}"] for key in keys}
 
-    def _states(self) -> Iterator[tuple[torch.optim.Optimizer, Tensor, tuple[str, ...]]]:
+    def states(self) -> Iterator[tuple[torch.optim.Optimizer, Tensor, tuple[str, ...]]]:
         """Yield each parameter with its optimiser and the names of what that keeps of it."""
         for optimiser in self._each:
             keys = _ADAMW_STATE if isinstance(optimiser, torch.optim.AdamW) else _MUON_STATE

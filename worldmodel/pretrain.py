@@ -30,6 +30,7 @@ from worldmodel.model_folder import save_model
 from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.ranks import Ranks, joined
 from worldmodel.representation.rae import RaeRepresentation
+from worldmodel.sizes import activation_bytes, check_fits, machine_bytes, on_meta, state_bytes
 from worldmodel.tokenizer import TextTokenizer
 from worldmodel.trainer import Trainer, make_trainer, train_step
 from worldmodel.training_log import TrainingLog
@@ -44,9 +45,26 @@ def run(config: PretrainConfig, ranks: Ranks) -> None:
     """Load what the configuration names and train, or go on training, until `num_steps`."""
     torch.set_num_threads(config.num_threads)
     representation = RaeRepresentation.load(Path(config.representation))
+    _check(config, representation, ranks)
     with ranks.first_goes_ahead():
         training, heldout = load_corpora(config, representation)
     train(config, representation, training=training, heldout=heldout, ranks=ranks)
+
+
+def _check(config: PretrainConfig, representation: RaeRepresentation, ranks: Ranks) -> None:
+    """Refuse a representation of another shape than was asked for, and a model without room."""
+    given = (representation.num_tokens, representation.num_channels)
+    wanted = (config.latents_per_frame or given[0], config.latent_channels or given[1])
+    if given != wanted:
+        raise ValueError(
+            f"needed a representation of {wanted[0]} tokens of {wanted[1]} channels a frame, "
+            f"{config.representation} gives {given[0]} of {given[1]}; name another, or set latents_per_frame "
+            "and latent_channels to null"
+        )
+    model = on_meta(config.model, vocab_size=config.vocab_size, latent_channels=given[1])
+    row = activation_bytes(config.model, num_tokens=config.tokens_per_row)
+    each = state_bytes(model, config.optimisation) + row
+    check_fits(ranks.count_here * each, available_bytes=machine_bytes())
 
 
 def train(

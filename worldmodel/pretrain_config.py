@@ -14,7 +14,7 @@ from worldmodel.transfusion import TransfusionConfig
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
-    """One pretraining run; nano's values are those of conf/pretrain.yaml."""
+    """One pretraining run; the values of nano, small, base and paper are those of conf/preset."""
 
     data: str = MISSING
     """Folder of trajectories, as `envs.collect` or `data_tools` writes them."""
@@ -25,6 +25,10 @@ class PretrainConfig:
     out: str = MISSING
     seed: int = 0
     vocab_size: int = 1024
+    latents_per_frame: int | None = None
+    """Tokens that the representation must give a frame; None takes what it gives."""
+    latent_channels: int | None = None
+    """Channels that it must give a token."""
     num_steps: int = 8000
     num_rows: int = 10
     tokens_per_row: int = 512

@@ -29,6 +29,11 @@ class Ranks:
             raise ValueError(f"rank must be in [0, {self.count}), got {self.rank}")
 
     @property
+    def count_here(self) -> int:
+        """How many of them share this machine."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if self.count > 1 else 1
+
+    @property
     def is_first(self) -> bool:
         """Whether this process writes files and shows progress."""
         return self.rank == 0

@@ -58,6 +58,8 @@ class TransfusionConfig:
     experts: ExpertsConfig = field(default_factory=ExpertsConfig)
     action_input: ActionInput = ActionInput.text
     num_value_frequencies: int = 12
+    tie_embeddings: bool = True
+    """Whether text is scored by the matrix that embeds it; large vocabularies have one of their own."""
     rotary_base: float = 10_000.0
     norm_eps: float = 1e-5
 
@@ -260,6 +262,8 @@ class Transfusion(nn.Module):
             self.value_input = Linear(2 * config.num_value_frequencies, config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_blocks))
         self.final_norm = RmsNorm(config.width, config.norm_eps)
+        if not config.tie_embeddings:
+            self.text_output = Linear(config.width, vocab_size)
         self.latent_output = Linear(config.width, latent_channels)
 
     def initialise(self, *, generator: torch.Generator) -> "Transfusion":
@@ -317,7 +321,8 @@ class Transfusion(nn.Module):
 
     def text_logits(self, hidden: Float[Tensor, "token width"]) -> Float[Tensor, "token vocabulary"]:
         """Score the next text token; float32, since the loss takes differences of large logits."""
-        return F.linear(hidden, self.text_embedding.weight.to(hidden.dtype)).float()
+        head = self.text_embedding if self.config.tie_embeddings else self.text_output
+        return F.linear(hidden, head.weight.to(hidden.dtype)).float()
 
     def latents(self, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch channel"]:
         """Read out latents (or velocities, as the flow configuration says), in float32."""

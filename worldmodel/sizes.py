@@ -1,0 +1,138 @@
+"""Sizes: the parameters, operations and memory of a run, counted before anything is made.
+
+Models are built on the meta device, so that one of any size takes milliseconds and no memory.
+"""
+
+import os
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from worldmodel.feedforward import Experts, FeedForwardKind, PerModality, SwiGlu
+from worldmodel.optimisation import OptimisationConfig, Optimisers
+from worldmodel.transfusion import Block, Transfusion, TransfusionConfig
+
+FLOAT32_BYTES = 4
+BFLOAT16_BYTES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """How many parameters a model has, and how many of them work for one token.
+
+    As the field counts, all that is not feed-forward works for every token, embeddings included.
+    """
+
+    total: int
+    active_text: int
+    active_image: int
+
+
+def on_meta(config: TransfusionConfig, *, vocab_size: int, latent_channels: int) -> Transfusion:
+    """Return a model without memory."""
+    with torch.device("meta"):
+        return Transfusion(config, vocab_size=vocab_size, latent_channels=latent_channels)
+
+
+def count_parameters(model: Transfusion) -> Parameters:
+    """Count the parameters of a model on any device."""
+    total = num_parameters(model)
+    text = image = total
+    for block in model.blocks:
+        assert isinstance(block, Block)
+        every = num_parameters(block.feedforward)
+        text -= every - _active(block.feedforward, is_image=False)
+        image -= every - _active(block.feedforward, is_image=True)
+    return Parameters(total=total, active_text=text, active_image=image)
+
+
+def num_parameters(module: nn.Module) -> int:
+    """Return the number of entries of all parameters."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _active(feedforward: SwiGlu | PerModality | Experts, *, is_image: bool) -> int:
+    """Return how many parameters of a feed-forward layer work for one token."""
+    match feedforward:
+        case SwiGlu():
+            return num_parameters(feedforward)
+        case PerModality():
+            return num_parameters(feedforward.image if is_image else feedforward.text)
+        case Experts():
+            config = feedforward.config
+            routed = feedforward.gate_and_input.numel() + feedforward.output.numel()
+            shared = _active(feedforward.shared, is_image=is_image)
+            return num_parameters(feedforward.router) + shared + routed * config.top_k // config.num_experts
+
+
+def forward_flops(model: Transfusion, *, num_seen: int, is_image: bool) -> int:
+    """Return the floating-point operations of one token's forward pass that attends to `num_seen` tokens.
+
+    Two for each weight it is multiplied with, and for each product in attention's scores and sums (as in
+    arXiv 2204.02311, appendix B). Norms, rotations and the embedding's lookup are not counted.
+    """
+    counted = count_parameters(model)
+    weights = (counted.active_image if is_image else counted.active_text) - counted.total
+    weights += sum(
+        parameter.numel()
+        for name, parameter in model.named_parameters()
+        if parameter.dim() > 1 and name not in ("text_embedding.weight", "place_embedding.weight")
+    )
+    text_head = num_parameters(model.text_embedding if model.config.tie_embeddings else model.text_output)
+    weights -= 0 if model.config.tie_embeddings else text_head
+    weights += 0 if is_image else text_head - num_parameters(model.latent_output)
+    return 2 * weights + 4 * model.config.num_blocks * model.config.width * num_seen
+
+
+def state_bytes(model: Transfusion, optimisation: OptimisationConfig) -> int:
+    """Return the bytes of weights, gradients, moving average and optimiser state, all float32, together."""
+    moments = sum(
+        len([key for key in keys if key != "step"]) * parameter.numel()
+        for _, parameter, keys in Optimisers(model, optimisation).states()
+    )
+    return FLOAT32_BYTES * (3 * num_parameters(model) + moments)
+
+
+def activation_bytes(config: TransfusionConfig, *, num_tokens: int) -> int:
+    """Return the bytes that a forward pass in bfloat16 keeps of `num_tokens` tokens for the backward pass.
+
+    Of every linear layer its input, of every norm its input and factor, of attention (fused) queries, keys,
+    values and output, of SwiGLU its gate, value and product. Logits, and the scores of attention that is not
+    fused, come on top.
+    """
+    width = config.width
+    keys_values = 2 * config.num_kv_heads * config.head_dim
+    norms = 2 * 2 * width + 2 * (width + keys_values // 2)
+    attention = width + (width + keys_values) + width
+    match config.feedforward:
+        case FeedForwardKind.shared:
+            num_inputs, hidden = 1, config.image_hidden
+        case FeedForwardKind.per_modality:
+            num_inputs, hidden = 1, max(config.text_hidden, config.image_hidden)
+        case FeedForwardKind.experts:
+            experts = config.experts
+            # Of each expert what goes in and what comes out; and for the router all in float32.
+            num_inputs = 2 * experts.top_k + 1 + 2
+            hidden = experts.top_k * experts.expert_hidden + experts.shared_hidden
+    feedforward = num_inputs * width + 4 * hidden
+    return BFLOAT16_BYTES * config.num_blocks * num_tokens * (norms + attention + feedforward)
+
+
+def cache_bytes(config: TransfusionConfig, *, num_tokens: int) -> int:
+    """Return the bytes of the keys and values of `num_tokens` tokens in bfloat16."""
+    return 2 * BFLOAT16_BYTES * config.num_blocks * config.num_kv_heads * config.head_dim * num_tokens
+
+
+def check_fits(needed_bytes: int, *, available_bytes: int) -> None:
+    """Refuse a run that its machine cannot hold: it would be killed after it had worked for a while."""
+    if needed_bytes > available_bytes:
+        raise ValueError(
+            f"needed {needed_bytes / 1e9:.1f} GB for weights, gradients, optimiser and a row of activations "
+            f"in each process here, this machine has {available_bytes / 1e9:.1f} GB; choose a smaller preset"
+        )
+
+
+def machine_bytes() -> int:
+    """Return the size of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
