@@ -81,7 +81,9 @@ def describe(config: DescribeConfig) -> Description:
         flops_per_step=flops * tokens,
         tokens_per_step=tokens,
         train_state_bytes=state_bytes(model, config.optimisation),
-        train_activation_bytes_per_row=activation_bytes(shape, num_tokens=config.tokens_per_row),
+        train_activation_bytes_per_row=activation_bytes(
+            shape, num_tokens=config.tokens_per_row, recompute=config.recompute
+        ),
         plan_weight_bytes=BFLOAT16_BYTES * parameters.total,
         plan_context_bytes=cache_bytes(shape, num_tokens=context),
         plan_candidate_bytes=cache_bytes(shape, num_tokens=candidates),

@@ -83,6 +83,15 @@ class PackedBatch:
         fields["text_from"] = (row * num_tokens + token)[kept]
         return PackedBatch(**fields, latents_per_frame=self.latents_per_frame)
 
+    def to(self, device: torch.device) -> "PackedBatch":
+        """Return the batch on a device."""
+        tensors = {
+            name: value.to(device, non_blocking=True)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return PackedBatch(**tensors, latents_per_frame=self.latents_per_frame)
+
 
 def draw_noise_levels(
     document: Document, config: FlowConfig, *, latent_size: int, rng: np.random.Generator

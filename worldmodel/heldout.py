@@ -38,8 +38,9 @@ def heldout_losses(
     """
     nats, text_kinds, errors, kinds, times, clean, noisy = [], [], [], [], [], [], []
     drafts, draft_kinds = [], []
-    for batch in batches:
-        noise = torch.randn(batch.latents.shape, generator=generator)
+    device = next(model.parameters()).device
+    for batch in (each.to(device) for each in batches):
+        noise = torch.randn(batch.latents.shape, generator=generator).to(device)
         found = losses(model, batch, noise, config, dtype=dtype)
         nats.append(found.token_nats)
         text_kinds.append(batch.text_kind)
@@ -75,6 +76,6 @@ def _sees_other_targets(batch: PackedBatch) -> Bool[Tensor, "row token"]:
 
 def _means(name: str, values: torch.Tensor, kinds: torch.Tensor) -> dict[str, float]:
     report = {}
-    for index in np.unique(kinds.numpy()).tolist():
+    for index in np.unique(kinds.cpu().numpy()).tolist():
         report[f"{name}/{KINDS[index].value}"] = values[kinds == index].mean().item()
     return report

@@ -59,6 +59,11 @@ class Losses:
     token_nats: Float[Tensor, " text_target"]
     flow_errors: Float[Tensor, " flow_target"]
 
+    @property
+    def means(self) -> Float[Tensor, "2"]:
+        """The losses of language and flow."""
+        return torch.stack((self.language, self.flow))
+
     def total(self, weights: Float[Tensor, "2"]) -> Float[Tensor, ""]:
         """Return the loss to minimise, given the weights of language and flow."""
         return weights[0] * self.language + weights[1] * self.flow + self.balance
@@ -81,14 +86,15 @@ def next_centre(
 
 
 def loss_weights(
-    means: Float[Tensor, "2"], centre: Float[Tensor, ""], config: ObjectiveConfig
+    means: Float[Tensor, "2"], centre: Float[Tensor, ""] | None, config: ObjectiveConfig
 ) -> Float[Tensor, "2"]:
-    """Return the weights of language and flow, given their means over the whole batch."""
+    """Return the weights of language and flow, given their means over the whole batch and its centre."""
     fixed = means.new_tensor([config.language_weight, config.flow_weight])
     match config.weighing:
         case Weighing.fixed:
             return fixed
         case Weighing.centred:
+            assert centre is not None
             return torch.where(means == 0, fixed, centre / means.detach())
 
 
@@ -100,15 +106,17 @@ def losses(
     *,
     dtype: torch.dtype,
     whole: PackedBatch | None = None,
+    recompute: bool = False,
 ) -> Losses:
     """Return the losses of a batch under given noise, computed in `dtype` with errors in float32.
 
     If the batch is some rows of `whole`, sums are divided by the counts of that: what such parts give adds up
-    to the losses of the whole (of the load-balance loss a part gives its share of rows).
+    to the losses of the whole (of the load-balance loss a part gives its share of rows). `recompute` is
+    that of `Transfusion.forward`.
     """
     whole = batch if whole is None else whole
     noised = _noised(batch, noise)
-    hidden, balance = _hidden_states(model, batch, noised, dtype=dtype)
+    hidden, balance = _hidden_states(model, batch, noised, dtype=dtype, recompute=recompute)
     token_nats = F.cross_entropy(
         model.text_logits(hidden.flatten(0, 1)[batch.text_from]), batch.text_target, reduction="none"
     )
@@ -142,7 +150,12 @@ def _noised(
 
 
 def _hidden_states(
-    model: Transfusion, batch: PackedBatch, noised: Float[Tensor, "row token channel"], *, dtype: torch.dtype
+    model: Transfusion,
+    batch: PackedBatch,
+    noised: Float[Tensor, "row token channel"],
+    *,
+    dtype: torch.dtype,
+    recompute: bool = False,
 ) -> tuple[Float[Tensor, "row token width"], Float[Tensor, ""]]:
     inputs = TokenInputs(
         ids=batch.ids,
@@ -155,7 +168,7 @@ def _hidden_states(
         positions=batch.positions,
     )
     attend = PackedAttend(hybrid_mask(batch.reach, batch.frame), lookahead=batch.latents_per_frame - 1)
-    return model(inputs, attend, Modalities.of(batch.is_image), dtype=dtype)
+    return model(inputs, attend, Modalities.of(batch.is_image), dtype=dtype, recompute=recompute)
 
 
 def _flow_errors(

@@ -127,7 +127,9 @@ class Optimisers:
                 f"another shape are {', '.join(wrong[:3])}, {len(wrong)} in all"
             )
         for optimiser, parameter, keys in self.states():
-            optimiser.state[parameter] = {key: tensors[f"{self._names[parameter]}/{key}"] for key in keys}
+            optimiser.state[parameter] = {
+                key: tensors[f"{self._names[parameter]}/{key}"].to(parameter.device) for key in keys
+            }
 
     def states(self) -> Iterator[tuple[torch.optim.Optimizer, Tensor, tuple[str, ...]]]:
         """Yield each parameter with its optimiser and the names of what that keeps of it."""

@@ -1,4 +1,4 @@
-"""Precision: in what a network computes while it is trained."""
+"""Precision and device: in what and where a network computes while it is trained."""
 
 from enum import Enum
 
@@ -19,3 +19,23 @@ class Precision(Enum):
                 return torch.float32
             case Precision.bfloat16:
                 return torch.bfloat16
+
+
+class Device(Enum):
+    """Where: on a CPU, or on a GPU of this process' own."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+    def of_rank(self, local_rank: int) -> torch.device:
+        """Return the device of a process; ValueError if there is none."""
+        match self:
+            case Device.cpu:
+                return torch.device("cpu")
+            case Device.cuda:
+                if torch.cuda.device_count() <= local_rank:
+                    raise ValueError(
+                        f"needed a GPU for process {local_rank} of this machine, found "
+                        f"{torch.cuda.device_count()}; set device=cpu or start fewer processes"
+                    )
+                return torch.device("cuda", local_rank)

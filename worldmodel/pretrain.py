@@ -21,16 +21,16 @@ from data_tools.config import store, to_dict, to_object
 from data_tools.provenance import current_commit, installed_versions
 from data_tools.randomness import generator_for
 from data_tools.whole_file import write_text
-from worldmodel.batches import Batches
 from worldmodel.checkpoint import latest_step
 from worldmodel.corpus import Corpus, load_corpora, make_batches, make_tokenizer
 from worldmodel.documents import PackedBatch
 from worldmodel.heldout import heldout_losses
 from worldmodel.model_folder import save_model
+from worldmodel.precision import Device
 from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.ranks import Ranks, joined
 from worldmodel.representation.rae import RaeRepresentation
-from worldmodel.sizes import activation_bytes, check_fits, machine_bytes, on_meta, state_bytes
+from worldmodel.sizes import activation_bytes, check_fits, memory_bytes, on_meta, state_bytes
 from worldmodel.tokenizer import TextTokenizer
 from worldmodel.trainer import Trainer, make_trainer, train_step
 from worldmodel.training_log import TrainingLog
@@ -62,9 +62,14 @@ def _check(config: PretrainConfig, representation: RaeRepresentation, ranks: Ran
             "and latent_channels to null"
         )
     model = on_meta(config.model, vocab_size=config.vocab_size, latent_channels=given[1])
-    row = activation_bytes(config.model, num_tokens=config.tokens_per_row)
-    each = state_bytes(model, config.optimisation) + row
-    check_fits(ranks.count_here * each, available_bytes=machine_bytes())
+    rows = min(config.rows_at_once or config.num_rows, -(-config.num_rows // ranks.count))
+    activations = activation_bytes(
+        config.model, num_tokens=rows * config.tokens_per_row, recompute=config.recompute
+    )
+    device = config.device.of_rank(ranks.local)
+    sharing = ranks.count_here if config.device is Device.cpu else 1
+    needed = sharing * (state_bytes(model, config.optimisation) + activations)
+    check_fits(needed, available_bytes=memory_bytes(device))
 
 
 def train(
@@ -85,7 +90,14 @@ def train(
         for role, corpus in (("training", training), ("heldout", heldout))
     }
     heldout_batches = [next(streams["heldout"]) for _ in range(config.num_heldout_batches)]
-    trainer = _trainer_of_run(out, config, streams["training"], tokenizer, representation)
+    trainer = make_trainer(
+        config,
+        streams["training"],
+        vocab_size=tokenizer.vocab_size,
+        latent_channels=representation.num_channels,
+        ranks=ranks,
+    )
+    _go_on(trainer, out / STEPS, config)
     log = None
     if ranks.is_first:
         _write_config(out, config)
@@ -125,18 +137,9 @@ def train(
         write_model(log)
 
 
-def _trainer_of_run(
-    out: Path,
-    config: PretrainConfig,
-    batches: Batches,
-    tokenizer: TextTokenizer,
-    representation: RaeRepresentation,
-) -> Trainer:
-    """Return the run as its last checkpoint left it, or before its first step."""
-    trainer = make_trainer(
-        config, batches, vocab_size=tokenizer.vocab_size, latent_channels=representation.num_channels
-    )
-    newest = latest_step(out / STEPS)
+def _go_on(trainer: Trainer, steps: Path, config: PretrainConfig) -> None:
+    """Put a run where its last checkpoint left it, if there is one."""
+    newest = latest_step(steps)
     if newest is not None:
         trainer.restore(newest)
     if trainer.step > config.num_steps:
@@ -144,7 +147,6 @@ def _trainer_of_run(
             f"needed a run of at most num_steps={config.num_steps} steps, {newest} is of {trainer.step}; "
             "raise num_steps, delete that folder, or give another `out`"
         )
-    return trainer
 
 
 def _step_of_model(folder: Path) -> int | None:

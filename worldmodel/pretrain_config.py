@@ -8,7 +8,7 @@ from data_tools.document_config import DocumentConfig
 from data_tools.mixture import MixtureConfig
 from worldmodel.objective import ObjectiveConfig
 from worldmodel.optimisation import OptimisationConfig
-from worldmodel.precision import Precision
+from worldmodel.precision import Device, Precision
 from worldmodel.transfusion import TransfusionConfig
 
 
@@ -32,6 +32,11 @@ class PretrainConfig:
     num_steps: int = 8000
     num_rows: int = 10
     tokens_per_row: int = 512
+    rows_at_once: int | None = None
+    """Rows that a process computes at once; fewer need less memory, and give the same step. None: all."""
+    recompute: bool = False
+    """Keep only the inputs of blocks for the backward pass: a third slower, a tenth of the memory."""
+    device: Device = Device.cpu
     heldout_share: float = 0.05
     """Share of trajectories that are never trained on."""
     num_heldout_batches: int = 8
@@ -58,6 +63,7 @@ class PretrainConfig:
             "checkpoint_every": self.checkpoint_every,
             "keep_checkpoints": self.keep_checkpoints,
             "num_threads": self.num_threads,
+            "rows_at_once": 1 if self.rows_at_once is None else self.rows_at_once,
         }
         for name, count in counts.items():
             if count < 1:

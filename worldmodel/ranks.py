@@ -29,6 +29,11 @@ class Ranks:
             raise ValueError(f"rank must be in [0, {self.count}), got {self.rank}")
 
     @property
+    def local(self) -> int:
+        """The number of this process among those of its machine."""
+        return int(os.environ.get("LOCAL_RANK", "0")) if self.count > 1 else 0
+
+    @property
     def count_here(self) -> int:
         """How many of them share this machine."""
         return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if self.count > 1 else 1
@@ -38,13 +43,17 @@ class Ranks:
         """Whether this process writes files and shows progress."""
         return self.rank == 0
 
-    def share(self, num_rows: int) -> slice:
-        """Return this rank's rows of a batch; ValueError if a rank would have none."""
+    def shares(self, num_rows: int, *, at_once: int | None) -> list[slice]:
+        """Return this rank's rows of a batch, at most `at_once` a slice; ValueError if it would have none."""
         if num_rows < self.count:
             raise ValueError(
                 f"num_rows={num_rows} leaves some of {self.count} ranks without work; raise it or start fewer"
             )
-        return slice(self.rank, num_rows, self.count)
+        stride = self.count * (at_once or num_rows)
+        return [
+            slice(first, min(first + stride, num_rows), self.count)
+            for first in range(self.rank, num_rows, stride)
+        ]
 
     def add_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Replace every gradient by its sum over ranks; one that is missing here counts as zero."""
@@ -80,7 +89,7 @@ def joined() -> Iterator[Ranks]:
     if "WORLD_SIZE" not in os.environ:
         yield Ranks()
         return
-    dist.init_process_group("gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield Ranks(rank=dist.get_rank(), count=dist.get_world_size())
     finally:

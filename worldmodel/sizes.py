@@ -94,12 +94,12 @@ def state_bytes(model: Transfusion, optimisation: OptimisationConfig) -> int:
     return FLOAT32_BYTES * (3 * num_parameters(model) + moments)
 
 
-def activation_bytes(config: TransfusionConfig, *, num_tokens: int) -> int:
+def activation_bytes(config: TransfusionConfig, *, num_tokens: int, recompute: bool = False) -> int:
     """Return the bytes that a forward pass in bfloat16 keeps of `num_tokens` tokens for the backward pass.
 
     Of every linear layer its input, of every norm its input and factor, of attention (fused) queries, keys,
     values and output, of SwiGLU its gate, value and product. Logits, and the scores of attention that is not
-    fused, come on top.
+    fused, come on top. With `recompute` all that is of one block only, and of the others their inputs.
     """
     width = config.width
     keys_values = 2 * config.num_kv_heads * config.head_dim
@@ -116,7 +116,9 @@ def activation_bytes(config: TransfusionConfig, *, num_tokens: int) -> int:
             num_inputs = 2 * experts.top_k + 1 + 2
             hidden = experts.top_k * experts.expert_hidden + experts.shared_hidden
     feedforward = num_inputs * width + 4 * hidden
-    return BFLOAT16_BYTES * config.num_blocks * num_tokens * (norms + attention + feedforward)
+    block = norms + attention + feedforward
+    blocks = block + config.num_blocks * width if recompute else config.num_blocks * block
+    return BFLOAT16_BYTES * num_tokens * blocks
 
 
 def cache_bytes(config: TransfusionConfig, *, num_tokens: int) -> int:
@@ -128,11 +130,14 @@ def check_fits(needed_bytes: int, *, available_bytes: int) -> None:
     """Refuse a run that its machine cannot hold: it would be killed after it had worked for a while."""
     if needed_bytes > available_bytes:
         raise ValueError(
-            f"needed {needed_bytes / 1e9:.1f} GB for weights, gradients, optimiser and a row of activations "
-            f"in each process here, this machine has {available_bytes / 1e9:.1f} GB; choose a smaller preset"
+            f"needed {needed_bytes / 1e9:.1f} GB for weights, gradients, optimiser and the activations of "
+            f"rows_at_once rows in each process, there are {available_bytes / 1e9:.1f} GB; choose a smaller "
+            "preset, fewer rows at once, or recompute=true"
         )
 
 
-def machine_bytes() -> int:
-    """Return the size of this machine's memory."""
+def memory_bytes(device: torch.device) -> int:
+    """Return the size of a GPU's memory, or of this machine's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

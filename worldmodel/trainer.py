@@ -3,7 +3,10 @@
 import copy
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -14,7 +17,7 @@ from data_tools.randomness import generator_for
 from worldmodel.batches import Batches
 from worldmodel.checkpoint import read_json, remove_old_steps, step_folder, write_folder
 from worldmodel.documents import PackedBatch
-from worldmodel.objective import loss_weights, losses, next_centre
+from worldmodel.objective import Weighing, loss_weights, losses, next_centre
 from worldmodel.optimisation import Optimisers, learning_rate, update_average
 from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.ranks import Ranks
@@ -73,11 +76,17 @@ class Trainer:
 
 
 def make_trainer(
-    config: PretrainConfig, batches: Batches, *, vocab_size: int, latent_channels: int
+    config: PretrainConfig,
+    batches: Batches,
+    *,
+    vocab_size: int,
+    latent_channels: int,
+    ranks: Ranks | None = None,
 ) -> Trainer:
-    """Return a run before its first step."""
+    """Return a run before its first step, on the device of this rank."""
     model = Transfusion(config.model, vocab_size=vocab_size, latent_channels=latent_channels)
     model.initialise(generator=generator_for(config.seed, "init"))
+    model.to(config.device.of_rank((ranks or Ranks()).local))
     average = copy.deepcopy(model).requires_grad_(False)
     if config.compile:
         model.compile(fullgraph=True)
@@ -105,22 +114,14 @@ def train_step(
     ranks = ranks or Ranks()
     optimisation = config.optimisation
     noise = torch.randn(batch.latents.shape, generator=trainer.noise)
-    rows = ranks.share(len(noise))
-    found = losses(
-        trainer.model,
-        batch.rows(rows) if ranks.count > 1 else batch,
-        noise[rows],
-        config.objective,
-        dtype=config.precision.dtype,
-        whole=batch,
-    )
-    means = ranks.add(torch.stack((found.language, found.flow)))
-    centre = next_centre(trainer.centre, means, config.objective)
-    loss = found.total(loss_weights(means, centre, config.objective))
-    loss.backward()
+    device = next(trainer.model.parameters()).device
+    shares = ranks.shares(len(noise), at_once=config.rows_at_once)
+    is_all = len(shares) == ranks.count == 1
+    parts = [((batch if is_all else batch.rows(rows)).to(device), noise[rows].to(device)) for rows in shares]
+    centre, summed = _accumulate_gradients(trainer, parts, batch, config, ranks)
     ranks.add_gradients(trainer.model.parameters())
     norm = torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), optimisation.clip_norm).item()
-    total = ranks.add(loss).item()
+    language, flow, total = ranks.add(summed).tolist()
     if not (math.isfinite(total) and math.isfinite(norm)):
         raise FloatingPointError(
             f"the loss is {total} and its gradient has the norm {norm} at step {trainer.step + 1}, of the "
@@ -136,5 +137,39 @@ def train_step(
         step=trainer.step,
         decay=optimisation.ema_decay,
     )
-    language, flow = means.tolist()
     return StepReport(total, language, flow, norm)
+
+
+def _accumulate_gradients(
+    trainer: Trainer,
+    parts: Sequence[tuple[PackedBatch, Tensor]],
+    whole: PackedBatch,
+    config: PretrainConfig,
+    ranks: Ranks,
+) -> tuple[Float[Tensor, ""] | None, Float[Tensor, "3"]]:
+    """Add up the gradients of this rank's parts of a batch, each with its noise.
+
+    Return the next centre of the losses, and what the parts give of language, flow and loss.
+    """
+    found = partial(
+        losses,
+        trainer.model,
+        config=config.objective,
+        dtype=config.precision.dtype,
+        whole=whole,
+        recompute=config.recompute,
+    )
+    first = found(*parts[0])
+    means, centre = first.means.detach(), None
+    if config.objective.weighing is Weighing.centred:
+        # Weights that depend on the whole batch cost the other parts a forward pass of their own.
+        with torch.no_grad():
+            means = ranks.add(means + sum(found(*part).means for part in parts[1:]))
+        centre = next_centre(trainer.centre, means, config.objective)
+    weights = loss_weights(means, centre, config.objective)
+    summed = torch.zeros(3, device=means.device)
+    for losses_of_part in chain((first,), (found(*part) for part in parts[1:])):
+        loss = losses_of_part.total(weights)
+        loss.backward()
+        summed += torch.cat((losses_of_part.means, loss[None])).detach()
+    return centre, summed

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from worldmodel.attention import (
     LayerCache,
@@ -293,11 +294,13 @@ class Transfusion(nn.Module):
         modalities: Modalities,
         *,
         dtype: torch.dtype = torch.float32,
+        recompute: bool = False,
     ) -> tuple[Float[Tensor, "*batch token width"], Float[Tensor, ""]]:
         """Return the normalised hidden states (in `dtype`) and the sum of load-balance losses.
 
         `modalities` is `Modalities.of(inputs.is_image)`: its lengths depend on data, so a compiled model gets
-        it from outside.
+        it from outside. With `recompute` only the inputs of blocks are kept for the backward pass, which
+        computes the rest again (arXiv 1604.06174).
         """
         x = self.embed(inputs, dtype=dtype)
         rotation = rotation_at(
@@ -305,7 +308,10 @@ class Transfusion(nn.Module):
         )
         balance = torch.zeros((), device=x.device)
         for layer, block in enumerate(self.blocks):
-            x, block_balance = block(x, rotation, attend, layer, modalities)
+            arguments = (x, rotation, attend, layer, modalities)
+            x, block_balance = (
+                checkpoint(block, *arguments, use_reentrant=False) if recompute else block(*arguments)
+            )
             balance = balance + block_balance
         return self.final_norm(x), balance
 

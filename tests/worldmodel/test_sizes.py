@@ -16,6 +16,7 @@ from worldmodel.sizes import (
     check_fits,
     count_parameters,
     forward_flops,
+    memory_bytes,
     num_parameters,
     on_meta,
     state_bytes,
@@ -94,6 +95,14 @@ def test_activations_are_about_those_that_autograd_keeps(kind):
     assert activation_bytes(config, num_tokens=96) == pytest.approx(found, rel=0.2)
 
 
+def test_recomputed_blocks_keep_their_inputs_and_one_block_all():
+    sizes = [
+        activation_bytes(TransfusionConfig(num_blocks=blocks), num_tokens=10, recompute=recompute)
+        for blocks, recompute in ((1, False), (7, True))
+    ]
+    assert sizes[1] - sizes[0] == 2 * 10 * 7 * TransfusionConfig().width
+
+
 def kept_bytes(config: TransfusionConfig, *, num_tokens: int) -> int:
     block = Block(config)
     for parameter in block.parameters():
@@ -134,7 +143,11 @@ def test_a_model_on_the_meta_device_has_no_memory_and_draws_nothing():
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+def test_the_memory_of_this_machine_is_known():
+    assert memory_bytes(torch.device("cpu")) > 2**30
+
+
 def test_a_run_without_room_is_refused():
     check_fits(5 * 10**9, available_bytes=6 * 10**9)
-    with pytest.raises(ValueError, match=r"needed 271\.0 GB.*has 24\.0 GB; choose a smaller preset"):
+    with pytest.raises(ValueError, match=r"needed 271\.0 GB.*there are 24\.0 GB; choose a smaller preset"):
         check_fits(271 * 10**9, available_bytes=24 * 10**9)
