@@ -90,13 +90,8 @@ def train(
         for role, corpus in (("training", training), ("heldout", heldout))
     }
     heldout_batches = [next(streams["heldout"]) for _ in range(config.num_heldout_batches)]
-    trainer = make_trainer(
-        config,
-        streams["training"],
-        vocab_size=tokenizer.vocab_size,
-        latent_channels=representation.num_channels,
-        ranks=ranks,
-    )
+    sizes = {"vocab_size": tokenizer.vocab_size, "latent_channels": representation.num_channels}
+    trainer = make_trainer(config, streams["training"], **sizes, ranks=ranks)
     _go_on(trainer, out / STEPS, config)
     log = None
     if ranks.is_first:
