@@ -9,10 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from worldmodel.attention import hybrid_mask
+from worldmodel.block_attention import BlockAttend, hybrid_block_mask
 from worldmodel.documents import PackedBatch
 from worldmodel.feedforward import Modalities
 from worldmodel.flow import FlowConfig, flow_error, interpolate
-from worldmodel.transfusion import PackedAttend, TokenInputs, Transfusion
+from worldmodel.transfusion import Attend, PackedAttend, TokenInputs, Transfusion
 
 
 class Weighing(Enum):
@@ -167,7 +168,11 @@ def _hidden_states(
         times=batch.times,
         positions=batch.positions,
     )
-    attend = PackedAttend(hybrid_mask(batch.reach, batch.frame), lookahead=batch.latents_per_frame - 1)
+    attend: Attend = (
+        BlockAttend(hybrid_block_mask(batch.reach, batch.frame))
+        if batch.reach.is_cuda
+        else PackedAttend(hybrid_mask(batch.reach, batch.frame), lookahead=batch.latents_per_frame - 1)
+    )
     return model(inputs, attend, Modalities.of(batch.is_image), dtype=dtype, recompute=recompute)
 
 
