@@ -12,7 +12,7 @@ from worldmodel.attention import hybrid_mask
 from worldmodel.block_attention import BlockAttend, hybrid_block_mask
 from worldmodel.documents import PackedBatch
 from worldmodel.feedforward import Modalities
-from worldmodel.flow import FlowConfig, flow_error, interpolate
+from worldmodel.flow import FlowConfig, flow_error, interpolate, predicted_latent
 from worldmodel.transfusion import Attend, PackedAttend, TokenInputs, Transfusion
 
 
@@ -186,4 +186,21 @@ def _flow_errors(
     target = batch.is_flow_target
     return flow_error(
         model.latents(hidden[target]), noised[target], batch.latents[target], batch.times[target], config.flow
+    )
+
+
+@torch.no_grad()
+def predict_latents(
+    model: Transfusion,
+    batch: PackedBatch,
+    noise: Float[Tensor, "row token channel"],
+    config: ObjectiveConfig,
+    *,
+    dtype: torch.dtype,
+) -> Float[Tensor, "flow_target channel"]:
+    """Return the clean latents that the model sees in noised ones, of the flow targets in row-major order."""
+    noised, target = _noised(batch, noise), batch.is_flow_target
+    hidden, _ = _hidden_states(model, batch, noised, dtype=dtype)
+    return predicted_latent(
+        model.latents(hidden[target]), noised[target], batch.times[target], prediction=config.flow.prediction
     )

@@ -194,12 +194,14 @@ class WorldModel:
         num_steps: int,
         generator: torch.Generator,
         guidance: float = 1.0,
+        is_noise_shared: bool = True,
     ) -> Float[Tensor, "problem candidate step token channel"]:
         """Imagine the frame after each action of each candidate.
 
-        `num_steps` steps of the flow sampler: one is the conditional mean. The noise is the same for all
-        problems and candidates, so that costs differ by the actions alone. `guidance` other than 1 moves
-        away from what would be imagined without the action's text (arXiv 2207.12598); it doubles the work.
+        `num_steps` steps of the flow sampler: one is the conditional mean. The noise of a step is the same
+        for all problems and candidates, so that costs differ by the actions alone, unless
+        `is_noise_shared` is false. `guidance` other than 1 moves away from what would be imagined without
+        the action's text (arXiv 2207.12598); it doubles the work.
         ValueError for a text that begins as an action and is none; any other text is a command.
         """
         num_candidates, horizon = _check_actions(actions, context.num_problems)
@@ -211,7 +213,9 @@ class WorldModel:
         for step in range(horizon):
             texts = [candidate[step] for problem in actions for candidate in problem]
             noise = torch.randn(
-                self.representation.num_tokens, self.representation.num_channels, generator=generator
+                *(() if is_noise_shared else past.position.shape),
+                *(self.representation.num_tokens, self.representation.num_channels),
+                generator=generator,
             )
             text = self._text_inputs(texts, past.position)
             latents, text_past = self._denoise(context, past, text, noise, num_steps, guidance)
@@ -225,13 +229,13 @@ class WorldModel:
         context: Context,
         past: _Past,
         text: TextInputs,
-        noise: Float[Tensor, "token channel"],
+        noise: Float[Tensor, "*batch token channel"],
         num_steps: int,
         guidance: float,
     ) -> tuple[Float[Tensor, "problem candidate token channel"], _Past]:
         """Sample one frame for each candidate; return it with the past extended by its action's text."""
         batch = past.position.shape
-        noised = noise.expand(*batch, *noise.shape)
+        noised = noise.expand(*batch, *noise.shape[-2:])
         times = torch.linspace(0, 1, num_steps + 1).tolist()
         # What comes before the frame is read in the first step and lies in the past from then on.
         text_past, unread_text = past, text

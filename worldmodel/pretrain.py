@@ -15,7 +15,6 @@ from pathlib import Path
 import hydra
 import torch
 from omegaconf import DictConfig
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from data_tools.config import store, to_dict, to_object
 from data_tools.provenance import current_commit, installed_versions
@@ -28,6 +27,7 @@ from worldmodel.heldout import heldout_losses
 from worldmodel.model_folder import save_model
 from worldmodel.precision import Device
 from worldmodel.pretrain_config import PretrainConfig
+from worldmodel.progress import step_progress
 from worldmodel.ranks import Ranks, joined
 from worldmodel.representation.rae import RaeRepresentation
 from worldmodel.sizes import activation_bytes, check_fits, memory_bytes, on_meta, state_bytes
@@ -112,8 +112,7 @@ def train(
             out / MODEL, trainer.average, tokenizer, representation, prediction=prediction, record=record
         )
 
-    with _progress(shown=ranks.is_first) as progress:
-        task = progress.add_task("pretraining", total=config.num_steps, completed=trainer.step, note="")
+    with step_progress("pretraining", config.num_steps, start=trainer.step, shown=ranks.is_first) as advance:
         while trainer.step < config.num_steps:
             record = _timed_step(trainer, config, ranks)
             if log is None:
@@ -125,8 +124,7 @@ def train(
             if trainer.step % config.checkpoint_every == 0 or is_last:
                 trainer.save(out / STEPS, keep=config.keep_checkpoints)
                 write_model(log)
-            note = f"flow {record['flow']:.3f}  language {record['language']:.2f}"
-            progress.update(task, completed=trainer.step, note=note)
+            advance(f"flow {record['flow']:.3f}  language {record['language']:.2f}")
     # A run that was stopped after its last training state was written has only this left to do.
     if log is not None and _step_of_model(out / MODEL) != trainer.step:
         write_model(log)
@@ -195,17 +193,6 @@ def _write_config(out: Path, config: PretrainConfig) -> None:
         "versions": installed_versions(),
     }
     write_text(out / "config.json", json.dumps(content, indent=1))
-
-
-def _progress(*, shown: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        disable=not shown,
-    )
 
 
 store("pretrain_schema", PretrainConfig)

@@ -73,6 +73,11 @@ class Ranks:
             dist.all_reduce(summed)
         return summed
 
+    def wait(self) -> None:
+        """Return when all ranks have come here."""
+        if self.count > 1:
+            dist.barrier()
+
     @contextmanager
     def first_goes_ahead(self) -> Iterator[None]:
         """Run a block on the first rank, then on all others: what it leaves on disk is made once."""

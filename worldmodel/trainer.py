@@ -105,15 +105,22 @@ class StepReport:
 
 
 def train_step(
-    trainer: Trainer, batch: PackedBatch, config: PretrainConfig, *, ranks: Ranks | None = None
+    trainer: Trainer,
+    batch: PackedBatch,
+    config: PretrainConfig,
+    *,
+    ranks: Ranks | None = None,
+    noise: Float[Tensor, "row token channel"] | None = None,
 ) -> StepReport:
     """Make one optimiser step on a batch, of which this rank computes its rows.
 
+    `noise` is drawn from the trainer's stream unless it is given.
     FloatingPointError if the loss or its gradient is not finite; the weights are those of the step before.
     """
     ranks = ranks or Ranks()
     optimisation = config.optimisation
-    noise = torch.randn(batch.latents.shape, generator=trainer.noise)
+    if noise is None:
+        noise = torch.randn(batch.latents.shape, generator=trainer.noise)
     device = next(trainer.model.parameters()).device
     shares = ranks.shares(len(noise), at_once=config.rows_at_once)
     is_all = len(shares) == ranks.count == 1

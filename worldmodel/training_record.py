@@ -37,6 +37,11 @@ class TrainingRecord:
     """The newest held-out losses, as worldmodel.heldout names them; empty before the first."""
     data: str | None = None
     """Hash of the recordings and texts; None in records of before it was kept."""
+    distilled_from: str | None = None
+    """Hash of the weights of the teacher whose long sampler a few steps replace; None if there was none."""
+    distilled_steps: int = 0
+    distilled_s: float = 0.0
+    """Time spent in them [s]."""
 
 
 def make_record(
