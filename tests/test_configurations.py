@@ -15,9 +15,11 @@ import envs.prove
 import planners.calibrate
 import planners.demo
 import planners.evaluation.closed_loop
+import planners.evaluation.few_steps
 import planners.evaluation.open_loop
 import planners.prior
 import worldmodel.describe
+import worldmodel.distill
 import worldmodel.pretrain
 import worldmodel.representation.probe
 import worldmodel.representation.train
@@ -43,6 +45,11 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         ("out=o",),
     ),
     "planners/conf/demo.yaml": (planners.demo, planners.demo.DemoConfig, ()),
+    "planners/conf/few_steps.yaml": (
+        planners.evaluation.few_steps,
+        planners.evaluation.few_steps.FewStepsConfig,
+        ("out=o",),
+    ),
     "planners/conf/open_loop.yaml": (
         planners.evaluation.open_loop,
         planners.evaluation.open_loop.OpenLoopConfig,
@@ -50,6 +57,11 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
     ),
     "planners/conf/prior.yaml": (planners.prior, planners.prior.PriorCommand, ()),
     "worldmodel/conf/describe.yaml": (worldmodel.describe, worldmodel.describe.DescribeConfig, ()),
+    "worldmodel/conf/distill.yaml": (
+        worldmodel.distill,
+        worldmodel.distill.DistillConfig,
+        ("teacher=t", "data=d", "text=t", "out=o"),
+    ),
     "worldmodel/conf/pretrain.yaml": (worldmodel.pretrain, PretrainConfig, PRETRAIN),
     "worldmodel/conf/probe.yaml": (
         worldmodel.representation.probe,

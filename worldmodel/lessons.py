@@ -6,7 +6,7 @@ points: actions may be those of other places, as in a search.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -119,19 +119,13 @@ class Lessons:
         rows = packer.empty()
         for row, (images, own) in enumerate(zip(contexts, texts, strict=True)):
             document = Document(Kind.forward, images, source.branches(row, own))
-            length = packer.length(document)
-            if 2 * length <= self._tokens_per_row or not rows.place(document, length):
-                raise ValueError(
-                    f"a lesson has one context a row, but a document has {length} tokens and a row "
-                    f"{self._tokens_per_row}; change num_candidates or tokens_per_row"
-                )
+            has_room = rows.place(document, packer.length(document))
+            assert has_room, "there are as many rows as documents"
         batch = packer.pack(rows, rng=numpy_generator_for(self._seed, "lessons/times", rank=number))
         latents, packed_noise = batch.latents.chunk(2, dim=-1)
-        tensors = vars(batch) | {
-            "latents": latents.contiguous(),
-            "times": torch.where(batch.is_flow_target, 0.0, batch.times),
-        }
-        return Lesson(PackedBatch(**tensors), packed_noise.contiguous())
+        times = torch.where(batch.is_flow_target, 0.0, batch.times)
+        taught = replace(batch, latents=latents.contiguous(), times=times)
+        return Lesson(taught, packed_noise.contiguous())
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}.safetensors"

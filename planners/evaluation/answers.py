@@ -122,7 +122,11 @@ def answer_problems(
     answers: list[Mapping[Method, Found]] = []
     for start in range(0, len(problems), config.micro_batch):
         batch = problems[start : start + config.micro_batch]
-        searched = _imagined(batch, tools, config, seed) if tools.world_model is not None else {}
+        searched = (
+            {}
+            if tools.world_model is None
+            else plan_in_imagination(batch, tools.world_model, tools.prior, config, seed=seed)
+        )
         for problem in batch:
             found: dict[Method, Found] = {}
             if tools.world_model is not None:
@@ -225,31 +229,35 @@ def _blind(problem: PlanningProblem, tools: Tools, seed: int) -> dict[Method, Fo
     return {method: Answer(actions=actions[0], seconds=0.0) for method, actions in plans.items()}
 
 
-def _imagined(
-    batch: Sequence[PlanningProblem], tools: Tools, config: SearchConfig, seed: int
+def plan_in_imagination(
+    batch: Sequence[PlanningProblem],
+    world_model: WorldModel,
+    prior: Prior,
+    config: SearchConfig,
+    *,
+    seed: int,
 ) -> dict[str, Found]:
-    """Plan a batch on the world model; an error is that of all its problems."""
-    assert tools.world_model is not None
+    """Plan a batch on a world model, by the problems' names; an error is that of all its problems."""
     started = time.perf_counter()
     names = [problem.problem_id for problem in batch]
     try:
-        context = tools.world_model.encode_context(
+        context = world_model.encode_context(
             torch.from_numpy(np.stack([problem.context for problem in batch]))
         )
         goals = torch.from_numpy(np.stack([problem.goal for problem in batch]))
-        goal_latents = tools.world_model.encode(goals)
+        goal_latents = world_model.encode(goals)
         evaluate_by = functools.partial(
             world_model_evaluate,
-            tools.world_model,
+            world_model,
             context,
-            _model_goal(tools.world_model, goals, goal_latents, config),
+            _model_goal(world_model, goals, goal_latents, config),
             goal_latents=goal_latents,
-            step_s=tools.prior.dt_s,
+            step_s=prior.dt_s,
             generator=generator_for(seed, "noise"),
         )
         plan = Cem(config.cem).plan(
             evaluate_by(config=config.imagination),
-            tools.prior,
+            prior,
             generators=_streams(names, seed),
             refine=evaluate_by(config=config.imagination.refined()),
         )

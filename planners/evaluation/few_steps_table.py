@@ -1,0 +1,114 @@
+"""Few-steps table: rank correlation and planning error against steps, with intervals, from rows alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from data_tools.randomness import numpy_generator_for
+from data_tools.whole_file import write_text
+from planners.evaluation.metrics import Interval, mean_interval
+from planners.evaluation.records import Provenance
+
+
+class Arm(NamedTuple):
+    """What imagines: a checkpoint, and the steps of its sampler."""
+
+    checkpoint: str
+    num_steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewStepsRow:
+    """One arm on one planning problem."""
+
+    provenance: Provenance
+    problem_id: str
+    split: str
+    level: str
+    trajectory: str
+    checkpoint: str
+    num_steps: int
+    spearman: float
+    """Rank correlation of the candidates' costs with those of the reference arm."""
+    ate_m: float
+    """Of the plan that the search finds with this arm."""
+    rpe_m: float
+    imagination_s: float
+    """Wall time of imagining the ranked candidates of this problem [s]."""
+    plan_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmResult:
+    """What the table says of one arm in one split."""
+
+    spearman: Interval
+    ate_m: Interval
+    ate_difference_m: Interval
+    """To the reference arm, on the same problems."""
+    imagination_s: float
+    """Median over problems [s]."""
+
+
+def tables(rows: Sequence[FewStepsRow], *, reference: Arm) -> Mapping[str, Mapping[Arm, ArmResult]]:
+    """Return each split's results, arms in the order of the rows."""
+    splits = dict.fromkeys(row.split for row in rows)
+    return {split: _table([row for row in rows if row.split == split], reference) for split in splits}
+
+
+def _table(rows: Sequence[FewStepsRow], reference: Arm) -> Mapping[Arm, ArmResult]:
+    arms = dict.fromkeys(Arm(row.checkpoint, row.num_steps) for row in rows)
+    own = {
+        arm: sorted(
+            (row for row in rows if (row.checkpoint, row.num_steps) == arm), key=lambda row: row.problem_id
+        )
+        for arm in arms
+    }
+    trajectories = [row.trajectory for row in own[reference]]
+    base = np.array([row.ate_m for row in own[reference]])
+
+    def interval(values: Sequence[float] | np.ndarray) -> Interval:
+        rng = numpy_generator_for(0, "few_steps/bootstrap")
+        return mean_interval(np.asarray(values, dtype=np.float64), trajectories, rng=rng)
+
+    return {
+        arm: ArmResult(
+            spearman=interval([row.spearman for row in found]),
+            ate_m=interval([row.ate_m for row in found]),
+            ate_difference_m=interval(np.array([row.ate_m for row in found]) - base),
+            imagination_s=float(np.median([row.imagination_s for row in found])),
+        )
+        for arm, found in own.items()
+    }
+
+
+def write_markdown(found: Mapping[str, Mapping[Arm, ArmResult]], path: Path) -> None:
+    """Write the tables as Markdown; the first arm of each is the one that the others are compared with."""
+    lines = []
+    for split, results in found.items():
+        first = next(iter(results))
+        num_problems = results[first].ate_m.n
+        lines += [
+            f"### {split.replace('_', ' ')}: {num_problems} problems, against {first.num_steps} steps of "
+            f"{Path(first.checkpoint).name}",
+            "",
+            "| checkpoint | steps | Spearman of costs | ATE [m] | less the reference [m] | s a problem |",
+            "| --- | --- | --- | --- | --- | --- |",
+        ]
+        for arm, result in results.items():
+            cells = (
+                Path(arm.checkpoint).name,
+                str(arm.num_steps),
+                *(_cell(each) for each in (result.spearman, result.ate_m, result.ate_difference_m)),
+                f"{result.imagination_s:.2f}",
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    write_text(path, "\n".join(lines))
+
+
+def _cell(interval: Interval) -> str:
+    return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"

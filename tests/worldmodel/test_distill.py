@@ -1,0 +1,166 @@
+"""Laws of distillation: what a lesson holds, where a student's own path leads, and that it learns."""
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data_tools.documents import FrameKey
+from data_tools.randomness import generator_for
+from tests.worldmodel.tiny_run import SHAPE, make_config, make_corpus
+from worldmodel.corpus import Corpus, make_batches, make_tokenizer
+from worldmodel.distill import DistillConfig, distill_step, make_student, on_own_path
+from worldmodel.flow import Prediction, euler_step
+from worldmodel.lessons import LessonConfig, Lessons
+from worldmodel.objective import ObjectiveConfig, predict_latents
+from worldmodel.predictor import WorldModel
+from worldmodel.ranks import Ranks
+from worldmodel.trainer import Trainer
+from worldmodel.transfusion import Transfusion
+
+LESSON = LessonConfig(num_rows=3, num_candidates=2, max_context=2, max_horizon=7, teacher_steps=5)
+TOKENS_PER_ROW = 80
+
+
+class NumberedFrames:
+    """Frames that show the number of their trajectory and their own."""
+
+    def __init__(self, trajectory: int, num_frames: int) -> None:
+        self._trajectory, self._num_frames = trajectory, num_frames
+
+    def __len__(self) -> int:
+        return self._num_frames
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        frame = np.zeros((2, 3, 3), dtype=np.uint8)
+        frame[0, 0], frame[0, 1] = self._trajectory, index
+        return frame
+
+
+class CorpusRepresentation:
+    """Reads a frame's numbers and returns the latents that the corpus has of it."""
+
+    image_size, num_tokens, num_channels = 16, SHAPE.num_tokens, SHAPE.hidden_size
+
+    def __init__(self, corpus: Corpus) -> None:
+        self._corpus = corpus
+
+    def encode(self, frames: torch.Tensor) -> torch.Tensor:
+        keys = [FrameKey(*pair) for pair in frames[:, 0, :2, 0].tolist()]
+        return self._corpus.latents.lookup(keys)
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(latents), 16, 16, 3, dtype=torch.uint8)
+
+
+def make_teacher(config, corpus: Corpus) -> WorldModel:
+    tokenizer = make_tokenizer(config, corpus)
+    transfusion = Transfusion(config.model, vocab_size=tokenizer.vocab_size, latent_channels=64)
+    transfusion.initialise(generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():  # the outputs of a model before its first step are all alike
+        transfusion.latent_output.weight.normal_(0, 0.1, generator=torch.Generator().manual_seed(2))
+    return WorldModel(transfusion, tokenizer, CorpusRepresentation(corpus), prediction=Prediction.latent)
+
+
+@pytest.fixture
+def corpus() -> Corpus:
+    made = make_corpus(0)
+    shown = [
+        replace(trajectory, frames=NumberedFrames(index, trajectory.num_frames))
+        for index, trajectory in enumerate(made.trajectories)
+    ]
+    return replace(made, trajectories=shown)
+
+
+@pytest.fixture
+def teacher(tmp_path, corpus) -> WorldModel:
+    return make_teacher(make_config(tmp_path), corpus)
+
+
+def make_lessons(teacher: WorldModel, corpus: Corpus, folder: Path, config: LessonConfig = LESSON) -> Lessons:
+    return Lessons(
+        teacher,
+        corpus.trajectories,
+        corpus.latents,
+        config,
+        tokens_per_row=TOKENS_PER_ROW,
+        seed=3,
+        folder=folder,
+    )
+
+
+def make_trainer(tmp_path: Path, teacher: WorldModel, corpus: Corpus) -> tuple[Trainer, DistillConfig]:
+    settings = vars(make_config(tmp_path, tokens_per_row=TOKENS_PER_ROW))
+    settings |= {"model": teacher.transfusion.config, "vocab_size": teacher.tokenizer.vocab_size}
+    own = {"teacher": "", "lessons": LESSON, "num_lessons": 2, "student_steps": 2, "rehearsal_every": 0}
+    config = DistillConfig(**(settings | own))  # pyright: ignore[reportArgumentType]
+    batches = make_batches(
+        make_config(tmp_path), corpus, teacher.tokenizer, latents_per_frame=4, role="rehearsal"
+    )
+    return make_student(config, teacher, batches), config
+
+
+def test_a_lesson_is_what_the_long_sampler_makes_of_its_noise(tmp_path, teacher, corpus):
+    lesson = make_lessons(teacher, corpus, tmp_path).load(1)
+    target = lesson.batch.is_flow_target
+    assert target.sum() == LESSON.num_rows * LESSON.num_candidates * SHAPE.num_tokens
+    noise = torch.randn(3, 2, 4, 64, generator=generator_for(3, "lessons/noise", rank=1))
+    torch.testing.assert_close(lesson.noise[target], noise.reshape(-1, 64))
+    # The packed document leads along the same trajectory.
+    state, ends = lesson.noise[target], lesson.batch.latents[target]
+    for time, next_time in pairwise(torch.linspace(0, 1, LESSON.teacher_steps + 1).tolist()):
+        noise = lesson.noise.clone()
+        noise[target] = (state - time * ends) / (1 - time)
+        batch = replace(lesson.batch, times=torch.where(target, time, lesson.batch.times))
+        latents = predict_latents(teacher.transfusion, batch, noise, ObjectiveConfig(), dtype=torch.float32)
+        state = euler_step(state, latents, time=time, next_time=next_time)
+    torch.testing.assert_close(state, ends, rtol=0, atol=5e-3)  # kept in half precision
+
+
+def test_a_lesson_is_made_once_and_is_a_function_of_its_number(tmp_path, teacher, corpus):
+    first, again = (make_lessons(teacher, corpus, tmp_path / name) for name in ("one", "other"))
+    torch.testing.assert_close(first.load(2).batch.latents, again.load(2).batch.latents, rtol=0, atol=0)
+    assert not torch.equal(first.load(2).batch.latents, first.load(3).batch.latents)
+    path = first.folder / "000002.safetensors"
+    before = path.stat().st_mtime_ns
+    first.make(2)
+    assert path.stat().st_mtime_ns == before
+
+
+def test_the_path_of_a_student_is_that_of_its_own_sampler(tmp_path, teacher, corpus):
+    lesson, config = make_lessons(teacher, corpus, tmp_path).load(0), ObjectiveConfig()
+    target = lesson.batch.is_flow_target
+    placed = on_own_path(teacher.transfusion, lesson, step=1, num_steps=2, config=config, dtype=torch.float32)
+    ends = predict_latents(teacher.transfusion, lesson.batch, lesson.noise, config, dtype=torch.float32)
+    expected = 0.5 * lesson.noise[target] + 0.5 * ends
+    found = 0.5 * placed.noise[target] + 0.5 * placed.batch.latents[target]
+    torch.testing.assert_close(found, expected)
+    assert placed.batch.times[target].unique().tolist() == [0.5]
+    assert placed.batch.times[~target & placed.batch.is_image].unique().tolist() == [1.0]
+
+
+def test_a_student_comes_to_its_teachers_end_points(tmp_path, teacher, corpus):
+    trainer, config = make_trainer(tmp_path, teacher, corpus)
+    lessons = make_lessons(teacher, corpus, tmp_path)
+    lesson = lessons.load(0)
+    ends = lesson.batch.latents[lesson.batch.is_flow_target]
+
+    def error() -> float:
+        drafts = predict_latents(
+            trainer.model, lesson.batch, lesson.noise, config.objective, dtype=torch.float32
+        )
+        return (drafts - ends).square().mean().item()
+
+    before = error()
+    lines = [distill_step(trainer, lessons, config, Ranks()) for _ in range(config.num_steps)]
+    assert error() < 0.7 * before
+    assert {line["stage"] for line in lines} == {"1/1", "1/2", "2/2"}
+
+
+def test_a_row_that_is_too_short_for_a_lesson_is_refused(tmp_path, teacher, corpus):
+    long = LessonConfig(num_rows=1, num_candidates=5, max_context=2)
+    with pytest.raises(ValueError, match="has 153 tokens, a row holds 80; raise tokens_per_row"):
+        make_lessons(teacher, corpus, tmp_path, long).load(0)
