@@ -21,8 +21,13 @@ import planners.prior
 import worldmodel.describe
 import worldmodel.distill
 import worldmodel.pretrain
+import worldmodel.representation.cache_latents
+import worldmodel.representation.import_pretrained
+import worldmodel.representation.make_pixels
 import worldmodel.representation.probe
+import worldmodel.representation.statistics
 import worldmodel.representation.train
+import worldmodel.representation.train_vae
 from data_tools.config import to_dict, to_object
 from data_tools.mixture import MixtureConfig
 from tests.architecture import PACKAGES, ROOT
@@ -56,11 +61,25 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         ("out=o",),
     ),
     "planners/conf/prior.yaml": (planners.prior, planners.prior.PriorCommand, ()),
+    "worldmodel/conf/cache_latents.yaml": (
+        worldmodel.representation.cache_latents,
+        worldmodel.representation.cache_latents.CacheConfig,
+        ("representation=r", "data=d"),
+    ),
     "worldmodel/conf/describe.yaml": (worldmodel.describe, worldmodel.describe.DescribeConfig, ()),
     "worldmodel/conf/distill.yaml": (
         worldmodel.distill,
         worldmodel.distill.DistillConfig,
         ("teacher=t", "data=d", "text=t", "out=o"),
+    "worldmodel/conf/import_pretrained.yaml": (
+        worldmodel.representation.import_pretrained,
+        worldmodel.representation.import_pretrained.ImportConfig,
+        ("kind=siglip2", "out=o"),
+    ),
+    "worldmodel/conf/make_pixels.yaml": (
+        worldmodel.representation.make_pixels,
+        worldmodel.representation.make_pixels.MakePixels,
+        ("data=[d]", "out=o"),
     ),
     "worldmodel/conf/pretrain.yaml": (worldmodel.pretrain, PretrainConfig, PRETRAIN),
     "worldmodel/conf/probe.yaml": (
@@ -71,6 +90,16 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
     "worldmodel/conf/representation.yaml": (
         worldmodel.representation.train,
         worldmodel.representation.train.RepresentationConfig,
+        ("data=[d]", "out=o"),
+    ),
+    "worldmodel/conf/statistics.yaml": (
+        worldmodel.representation.statistics,
+        worldmodel.representation.statistics.StatisticsConfig,
+        ("representation=r", "data=[d]"),
+    ),
+    "worldmodel/conf/train_vae.yaml": (
+        worldmodel.representation.train_vae,
+        worldmodel.representation.train_vae.VaeTraining,
         ("data=[d]", "out=o"),
     ),
 }

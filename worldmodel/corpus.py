@@ -16,8 +16,8 @@ from worldmodel.batches import Batches
 from worldmodel.documents import LatentSource, Packer
 from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.recordings import open_recordings
-from worldmodel.representation.cache import FrameCache, LatentCache
-from worldmodel.representation.rae import RaeRepresentation
+from worldmodel.representation.cache import CACHE, FrameCache, LatentCache
+from worldmodel.representation.interface import Representation
 from worldmodel.tokenizer import TextTokenizer
 
 
@@ -29,7 +29,7 @@ class Corpus:
     texts: Sequence[str]
     latents: LatentSource
     recordings: str
-    """Hash of the trajectories and their frames (`identity_of`)."""
+    """What tells these recordings from others: a hash of them (`identity_of`), and which of them they are."""
 
     @property
     def identity(self) -> str:
@@ -41,27 +41,32 @@ class Corpus:
         return digest.hexdigest()[:16]
 
 
-def load_corpora(config: PretrainConfig, representation: RaeRepresentation) -> tuple[Corpus, Corpus]:
-    """Return the training and the held-out corpus; what is missing of the latents is made beside the data."""
+def load_corpora(config: PretrainConfig, representation: Representation) -> tuple[Corpus, Corpus]:
+    """Return the training and the held-out corpus; what is missing of the latents is made beside the data.
+
+    The latents of both lie in one file, which runs with other seeds or shares share, and which
+    `worldmodel.representation.cache_latents` can make beforehand.
+    """
     trajectories = open_recordings([config.data])
+    latents, identity = cache_latents(representation, trajectories, Path(config.data) / CACHE)
     split = split_by_trajectory(trajectories, seed=config.seed, held_out_fraction=config.heldout_share)
     texts = [read_texts_of_use(use, Path(config.text)) for use in (Use.training, Use.evaluation)]
-    cache = Path(config.data) / ".cache"
+    places = {id(trajectory): index for index, trajectory in enumerate(trajectories)}
     training, heldout = (
-        make_corpus(representation, trajectories, text, cache)
-        for trajectories, text in zip((split.train, split.held_out), texts, strict=True)
+        Corpus(part, text, latents.of(chosen), recordings=f"{identity} {chosen}")
+        for part, text in zip((split.train, split.held_out), texts, strict=True)
+        for chosen in [[places[id(trajectory)] for trajectory in part]]
     )
     return training, heldout
 
 
-def make_corpus(
-    representation: RaeRepresentation, trajectories: Sequence[Trajectory], texts: Sequence[str], cache: Path
-) -> Corpus:
-    """Return a corpus with the latents of all frames, after encoding those that `cache` does not hold."""
-    frames = FrameCache.build(trajectories, cache, image_size=representation.image_size)
+def cache_latents(
+    representation: Representation, trajectories: Sequence[Trajectory], folder: Path
+) -> tuple[LatentCache, str]:
+    """Return the latents of all frames, after encoding those that `folder` does not hold, and their hash."""
+    frames = FrameCache.build(trajectories, folder, image_size=representation.image_size)
     identity = f"{representation.fingerprint}-{frames.identity}"
-    latents = LatentCache.build(representation, frames, cache, identity=identity)
-    return Corpus(trajectories, texts, latents, frames.identity)
+    return LatentCache.build(representation, frames, folder, identity=identity), frames.identity
 
 
 def make_tokenizer(config: PretrainConfig, corpus: Corpus) -> TextTokenizer:

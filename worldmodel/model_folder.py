@@ -17,7 +17,8 @@ from data_tools.config import schema, to_dict, to_object
 from worldmodel.checkpoint import read_json, write_folder
 from worldmodel.flow import Prediction
 from worldmodel.predictor import WorldModel
-from worldmodel.representation.rae import RaeRepresentation
+from worldmodel.representation.interface import Representation
+from worldmodel.representation.open import load_representation
 from worldmodel.tensor_file import read_tensors
 from worldmodel.tokenizer import TextTokenizer
 from worldmodel.training_record import FILE_NAME, TrainingRecord, to_json
@@ -42,7 +43,7 @@ def save_model(
     folder: Path,
     transfusion: Transfusion,
     tokenizer: TextTokenizer,
-    representation: RaeRepresentation,
+    representation: Representation,
     *,
     prediction: Prediction,
     record: TrainingRecord,
@@ -92,7 +93,7 @@ def load_model(name: str | Path, *, dtype: torch.dtype = torch.float32) -> World
         transfusion.load_state_dict(tensors)
     except RuntimeError as error:
         raise ValueError(f"the weights in {folder} do not fit its model.json: {error}") from error
-    tokenizer, representation = TextTokenizer.load(folder / "tokenizer.json"), RaeRepresentation.load(folder)
+    tokenizer, representation = TextTokenizer.load(folder / "tokenizer.json"), load_representation(folder)
     for part, unit, needed, came in (
         ("tokenizer.json", "tokens", config.vocab_size, tokenizer.vocab_size),
         ("representation.safetensors", "channels", config.latent_channels, representation.num_channels),

@@ -29,7 +29,8 @@ from worldmodel.precision import Device
 from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.progress import step_progress
 from worldmodel.ranks import Ranks, joined
-from worldmodel.representation.rae import RaeRepresentation
+from worldmodel.representation.interface import Representation
+from worldmodel.representation.open import load_representation
 from worldmodel.sizes import activation_bytes, check_fits, memory_bytes, on_meta, state_bytes
 from worldmodel.tokenizer import TextTokenizer
 from worldmodel.trainer import Trainer, make_trainer, train_step
@@ -44,14 +45,14 @@ STEPS = "steps"
 def run(config: PretrainConfig, ranks: Ranks) -> None:
     """Load what the configuration names and train, or go on training, until `num_steps`."""
     torch.set_num_threads(config.num_threads)
-    representation = RaeRepresentation.load(Path(config.representation))
+    representation = load_representation(config.representation)
     _check(config, representation, ranks)
     with ranks.first_goes_ahead():
         training, heldout = load_corpora(config, representation)
     train(config, representation, training=training, heldout=heldout, ranks=ranks)
 
 
-def _check(config: PretrainConfig, representation: RaeRepresentation, ranks: Ranks) -> None:
+def _check(config: PretrainConfig, representation: Representation, ranks: Ranks) -> None:
     """Refuse a representation of another shape than was asked for, and a model without room."""
     given = (representation.num_tokens, representation.num_channels)
     wanted = (config.latents_per_frame or given[0], config.latent_channels or given[1])
@@ -74,7 +75,7 @@ def _check(config: PretrainConfig, representation: RaeRepresentation, ranks: Ran
 
 def train(
     config: PretrainConfig,
-    representation: RaeRepresentation,
+    representation: Representation,
     *,
     training: Corpus,
     heldout: Corpus,

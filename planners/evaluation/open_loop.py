@@ -44,7 +44,7 @@ from planners.evaluation.splits import Shard, check_evaluation, cut_into_shards,
 from planners.evaluation.summary import Loop, Method, Run
 from planners.evaluation.training_levels import check_levels
 from planners.prior import PriorConfig, TrainingPrior, training_prior
-from worldmodel.representation.rae import RaeRepresentation
+from worldmodel.representation.open import load_representation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,7 +261,7 @@ def _encoder(config: OpenLoopConfig) -> Encoder | None:
 
 @functools.cache
 def _cached_representation(folder: str) -> Encoder:
-    return RaeRepresentation.load(Path(folder))
+    return load_representation(folder)
 
 
 def _failed_rows(task: OpenLoopTask, error: Exception) -> list[OpenLoopRow]:

@@ -1,6 +1,7 @@
 """Small models and documents that the tests of the world model share."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,12 +34,17 @@ class IndexedRepresentation:
     image_size = 8
     num_tokens = NUM_LATENTS
     num_channels = CHANNELS
+    num_context_channels = 0
+    fingerprint = "indexed"
 
     def __init__(self, latents: RandomLatents) -> None:
         self._table = latents.table
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
         return self._table[frames[:, 0, 0, 0].long()]
+
+    def save(self, folder: Path) -> None:
+        raise NotImplementedError
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         return torch.zeros(len(latents), 8, 8, 3, dtype=torch.uint8)

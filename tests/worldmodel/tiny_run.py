@@ -16,7 +16,7 @@ from worldmodel.pretrain import train
 from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.ranks import Ranks, joined
 from worldmodel.representation.cache import LatentCache, starts_of
-from worldmodel.representation.rae import RaeConfig, RaeRepresentation
+from worldmodel.representation.rae import RaeConfig, RaeRepresentation, with_statistics
 from worldmodel.transfusion import TransfusionConfig
 
 SHAPE = RaeConfig(
@@ -67,12 +67,18 @@ def make_corpus(seed: int) -> Corpus:
     return Corpus(trajectories, TEXTS, LatentCache(latents, starts), recordings=f"drives from {seed}")
 
 
+def make_representation() -> RaeRepresentation:
+    """Return an untrained encoder with statistics that are not those of its latents."""
+    untrained = RaeRepresentation.create(SHAPE, generator=torch.Generator().manual_seed(0))
+    shape = (SHAPE.num_tokens, SHAPE.hidden_size)
+    return with_statistics(untrained, mean=torch.zeros(shape), std=torch.full(shape, 2.0))
+
+
 def run(out: Path, *, ranks: Ranks | None = None, **changes: object) -> None:
     """Train, or go on training."""
     torch.set_num_threads(1)
-    representation = RaeRepresentation.create(SHAPE, generator=torch.Generator().manual_seed(0))
     config = make_config(out, **changes)
-    train(config, representation, training=make_corpus(0), heldout=make_corpus(1), ranks=ranks)
+    train(config, make_representation(), training=make_corpus(0), heldout=make_corpus(1), ranks=ranks)
 
 
 if __name__ == "__main__":

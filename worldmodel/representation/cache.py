@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from data_tools.whole_file import write_text
 from worldmodel.representation.interface import Representation
 from worldmodel.representation.resize import resize_frames
 
+CACHE = ".cache"
+"""Folder of frames and latents beside the recordings that they are of."""
 ENCODE_BATCH = 256
 """Frames that are encoded at once."""
 MOST_IN_MEMORY_BYTES = 2**31
@@ -87,7 +90,7 @@ class LatentCache:
         self, latents: Float[np.ndarray, "frame token channel"], starts: Int64[np.ndarray, " boundary"]
     ) -> None:
         self._latents = latents
-        self._starts = starts
+        self._firsts, self._ends = starts[:-1], starts[1:]
 
     @classmethod
     def build(
@@ -98,6 +101,7 @@ class LatentCache:
         `identity` says what they depend on: fingerprints of representation and frames. Files of other
         identities are left alone and not used.
         """
+        num_channels = representation.num_context_channels + representation.num_channels
 
         def encode(index: int) -> Float[np.ndarray, "frame token channel"]:
             span = frames.frames[frames.starts[index] : frames.starts[index + 1]]
@@ -107,30 +111,46 @@ class LatentCache:
             ]
             return torch.cat(parts).cpu().numpy().astype(np.float16)
 
-        shape = (int(frames.starts[-1]), representation.num_tokens, representation.num_channels)
+        shape = (int(frames.starts[-1]), representation.num_tokens, num_channels)
         path = fill(
             folder, "latents", identity, starts=frames.starts, shape=shape, dtype="float16", compute=encode
         )
         is_small = path.stat().st_size <= MOST_IN_MEMORY_BYTES
         return cls(np.load(path, mmap_mode=None if is_small else "r"), frames.starts)
 
+    def of(self, trajectories: Sequence[int]) -> "LatentCache":
+        """Return the latents of some of the trajectories, numbered anew from 0; they share one array."""
+        chosen = copy(self)
+        chosen._firsts, chosen._ends = self._firsts[list(trajectories)], self._ends[list(trajectories)]
+        return chosen
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of all trajectories."""
+        return int((self._ends - self._firsts).sum())
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of a frame."""
+        return self._latents.shape[1]
+
     @property
     def num_channels(self) -> int:
-        """Channels of a token."""
+        """Channels of a token, those that are only read included."""
         return self._latents.shape[2]
 
     def lookup(self, keys: Sequence[FrameKey]) -> Float[Tensor, "frame token channel"]:
         """Return the latents of frames; IndexError for a key that the cache was not built with."""
         trajectories = np.array([key.trajectory for key in keys], dtype=np.int64)
         frames = np.array([key.frame for key in keys], dtype=np.int64)
-        num_trajectories = len(self._starts) - 1
+        num_trajectories = len(self._firsts)
         if len(keys) and not (0 <= trajectories.min() and trajectories.max() < num_trajectories):
             raise IndexError(
                 f"the cache holds trajectories 0 to {num_trajectories - 1}; asked for "
                 f"{trajectories.min()} to {trajectories.max()}: it was built from another list"
             )
-        indices = self._starts[trajectories] + frames
-        is_outside = (frames < 0) | (indices >= self._starts[trajectories + 1])
+        indices = self._firsts[trajectories] + frames
+        is_outside = (frames < 0) | (indices >= self._ends[trajectories])
         if is_outside.any():
             raise IndexError(
                 f"no such frame: {keys[int(np.argmax(is_outside))]}; the cache was built from others"

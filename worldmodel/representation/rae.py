@@ -17,12 +17,13 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from transformers import Dinov2WithRegistersModel
 
+from worldmodel.representation.kind import FILE_NAME, Kind
+from worldmodel.representation.normalisation import MEAN_KEY, STD_KEY
 from worldmodel.representation.resize import resize_frames
 from worldmodel.tensor_file import read_with_note, write_tensors
 
 HEAD_DIM = 64
 """Head size that AutoencoderRAE gives its encoders."""
-FILE_NAME = "representation.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +115,8 @@ class RaeRepresentation:
             name: tensor if "latents" in name else tensor.to(dtype)
             for name, tensor in self.autoencoder.state_dict().items()
         }
-        write_tensors(Path(folder) / FILE_NAME, tensors, note={"config": asdict(self.config)})
+        note = {"kind": Kind.rae.name, "config": asdict(self.config)}
+        write_tensors(Path(folder) / FILE_NAME, tensors, note=note)
 
     def in_precision(self, dtype: torch.dtype, *, device: str = "cpu") -> "RaeRepresentation":
         """Return a copy that computes in `dtype` on `device`."""
@@ -134,6 +136,17 @@ class RaeRepresentation:
     def num_channels(self) -> int:
         """Channels of a token."""
         return self.config.hidden_size
+
+    @property
+    def num_context_channels(self) -> int:
+        """None: what is read is what is generated."""
+        return 0
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether latents are normalised: an encoder is made with mean 0 and deviation 1 everywhere."""
+        buffers = dict(self.autoencoder.named_buffers())
+        return bool((buffers[MEAN_KEY] != 0).any() | (buffers[STD_KEY] != 1).any())
 
     @property
     def fingerprint(self) -> str:
@@ -196,8 +209,8 @@ def build_autoencoder(config: RaeConfig) -> AutoencoderRAE:
     )
     encoder.set_attn_implementation("eager")
     autoencoder.set_attn_processor(AttnProcessor())
-    autoencoder.register_buffer("_latents_mean", torch.zeros(config.num_tokens, config.hidden_size))
-    autoencoder.register_buffer("_latents_std", torch.ones(config.num_tokens, config.hidden_size))
+    autoencoder.register_buffer(MEAN_KEY, torch.zeros(config.num_tokens, config.hidden_size))
+    autoencoder.register_buffer(STD_KEY, torch.ones(config.num_tokens, config.hidden_size))
     return autoencoder
 
 
@@ -232,6 +245,6 @@ def with_statistics(
     """Return a copy whose latents are (features - mean) / std, features being the encoder's own output."""
     copied = representation.in_precision(representation.autoencoder.encoder_mean.dtype)
     buffers = dict(copied.autoencoder.named_buffers())
-    buffers["_latents_mean"].copy_(mean)
-    buffers["_latents_std"].copy_(std)
+    buffers[MEAN_KEY].copy_(mean)
+    buffers[STD_KEY].copy_(std)
     return copied

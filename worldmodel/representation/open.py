@@ -1,0 +1,65 @@
+"""Opening: the representation that a folder holds, whatever its kind."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from worldmodel.representation.codec import CodecRepresentation, representation_of
+from worldmodel.representation.interface import Representation
+from worldmodel.representation.kind import FILE_NAME, Kind, kind_of
+from worldmodel.representation.pixels import PixelsCodec, PixelsConfig
+from worldmodel.representation.public_rae import PublicRae, PublicRaeConfig
+from worldmodel.representation.public_vae import PublicVae, PublicVaeConfig
+from worldmodel.representation.rae import RaeRepresentation
+from worldmodel.representation.small_vae import SmallVae, SmallVaeConfig
+from worldmodel.tensor_file import read_with_note
+
+
+def load_representation(
+    folder: str | Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> Representation:
+    """Read a representation to train or to plan with.
+
+    FileNotFoundError if the folder holds none; ValueError if its file is truncated, foreign or of another
+    shape, and if it has no latent statistics.
+    """
+    representation = load_any(folder, device=device, dtype=dtype)
+    if not representation.has_statistics:
+        raise ValueError(
+            f"needed a representation with the statistics of its latents, {folder} has none; compute them by "
+            f"`python -m worldmodel.representation.statistics representation={folder} data=[RECORDINGS]`"
+        )
+    return representation
+
+
+def load_any(
+    folder: str | Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> RaeRepresentation | CodecRepresentation:
+    """Read a representation, with latent statistics or without; errors are those of load_representation."""
+    path = Path(folder) / FILE_NAME
+    tensors, note = read_with_note(path)
+    kind = kind_of(note)
+    if kind is Kind.rae:
+        return RaeRepresentation.load(Path(folder), device=device, dtype=dtype)
+    try:
+        return _of_codec(kind, note["config"], tensors, device=device, dtype=dtype)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{path} does not hold a representation: {error}") from error
+
+
+def _of_codec(
+    kind: Kind, config: object, tensors: dict[str, Tensor], *, device: str, dtype: torch.dtype
+) -> CodecRepresentation:
+    if not isinstance(config, dict):
+        raise TypeError(f"needed a configuration in its note, got {type(config).__name__}")
+    match kind:
+        case Kind.pixels:
+            codec = PixelsCodec(PixelsConfig(**config))
+        case Kind.autoencoder_kl | Kind.autoencoder_tiny:
+            codec = PublicVae(kind, PublicVaeConfig(**config))
+        case Kind.siglip2 | Kind.dinov2:
+            codec = PublicRae(kind, PublicRaeConfig(**config))
+        case Kind.vae:
+            codec = SmallVae(SmallVaeConfig(**config))
+    return representation_of(codec, tensors, device=device, dtype=dtype)

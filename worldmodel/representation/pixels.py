@@ -1,0 +1,90 @@
+"""PixelsCodec: the pixels of square patches are the features; nothing is lost, nothing is learned."""
+
+from dataclasses import asdict, dataclass
+
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from worldmodel.representation.codec import Codec
+from worldmodel.representation.kind import Kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelsConfig:
+    """Patches of a frame; the defaults are nano's: 16 tokens of 768. The paper's are 14 of 224 pixels."""
+
+    image_size: int = 64
+    """Height and width of a frame [pixels]."""
+    patch_size: int = 16
+
+    def __post_init__(self) -> None:
+        """Refuse patches that do not divide a frame."""
+        if self.patch_size < 1 or self.image_size < 1 or self.image_size % self.patch_size:
+            raise ValueError(
+                f"image_size {self.image_size} must be a multiple of patch_size {self.patch_size}"
+            )
+
+
+class PixelsCodec(Codec):
+    """Patches row by row from the top left; a token's channels are levels in [-1, 1], colour by colour."""
+
+    def __init__(self, config: PixelsConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    @property
+    def kind(self) -> Kind:
+        """Pixels."""
+        return Kind.pixels
+
+    @property
+    def note(self) -> dict[str, object]:
+        """The configuration."""
+        return asdict(self.config)
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of a frame [pixels]."""
+        return self.config.image_size
+
+    @property
+    def input_size(self) -> int:
+        """The same."""
+        return self.config.image_size
+
+    @property
+    def num_tokens(self) -> int:
+        """Patches of a frame."""
+        return (self.config.image_size // self.config.patch_size) ** 2
+
+    @property
+    def num_channels(self) -> int:
+        """Levels of a patch."""
+        return 3 * self.config.patch_size**2
+
+    def to_features(
+        self, images: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch token channel"]:
+        """Cut images into patches."""
+        size = self.config.patch_size
+        return rearrange(
+            2 * images - 1,
+            "batch rgb (row height) (column width) -> batch (row column) (rgb height width)",
+            height=size,
+            width=size,
+        )
+
+    def to_images(
+        self, features: Float[Tensor, "batch token channel"]
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """Put patches together."""
+        size = self.config.patch_size
+        images = rearrange(
+            features,
+            "batch (row column) (rgb height width) -> batch rgb (row height) (column width)",
+            row=self.config.image_size // size,
+            height=size,
+            width=size,
+        )
+        return (images + 1) / 2
