@@ -17,7 +17,7 @@ from worldmodel.documents import LatentSource, Packer
 from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.recordings import open_recordings
 from worldmodel.representation.cache import FrameCache, LatentCache
-from worldmodel.representation.rae import RaeRepresentation
+from worldmodel.representation.interface import Representation
 from worldmodel.tokenizer import TextTokenizer
 
 
@@ -41,7 +41,7 @@ class Corpus:
         return digest.hexdigest()[:16]
 
 
-def load_corpora(config: PretrainConfig, representation: RaeRepresentation) -> tuple[Corpus, Corpus]:
+def load_corpora(config: PretrainConfig, representation: Representation) -> tuple[Corpus, Corpus]:
     """Return the training and the held-out corpus; what is missing of the latents is made beside the data."""
     trajectories = open_recordings([config.data])
     split = split_by_trajectory(trajectories, seed=config.seed, held_out_fraction=config.heldout_share)
@@ -55,7 +55,7 @@ def load_corpora(config: PretrainConfig, representation: RaeRepresentation) -> t
 
 
 def make_corpus(
-    representation: RaeRepresentation, trajectories: Sequence[Trajectory], texts: Sequence[str], cache: Path
+    representation: Representation, trajectories: Sequence[Trajectory], texts: Sequence[str], cache: Path
 ) -> Corpus:
     """Return a corpus with the latents of all frames, after encoding those that `cache` does not hold."""
     frames = FrameCache.build(trajectories, cache, image_size=representation.image_size)

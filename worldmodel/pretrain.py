@@ -29,7 +29,8 @@ from worldmodel.model_folder import save_model
 from worldmodel.precision import Device
 from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.ranks import Ranks, joined
-from worldmodel.representation.rae import RaeRepresentation
+from worldmodel.representation.interface import Representation, sizes_of
+from worldmodel.representation.open import load_representation
 from worldmodel.sizes import activation_bytes, check_fits, memory_bytes, on_meta, state_bytes
 from worldmodel.tokenizer import TextTokenizer
 from worldmodel.trainer import Trainer, make_trainer, train_step
@@ -44,14 +45,14 @@ STEPS = "steps"
 def run(config: PretrainConfig, ranks: Ranks) -> None:
     """Load what the configuration names and train, or go on training, until `num_steps`."""
     torch.set_num_threads(config.num_threads)
-    representation = RaeRepresentation.load(Path(config.representation))
+    representation = load_representation(config.representation)
     _check(config, representation, ranks)
     with ranks.first_goes_ahead():
         training, heldout = load_corpora(config, representation)
     train(config, representation, training=training, heldout=heldout, ranks=ranks)
 
 
-def _check(config: PretrainConfig, representation: RaeRepresentation, ranks: Ranks) -> None:
+def _check(config: PretrainConfig, representation: Representation, ranks: Ranks) -> None:
     """Refuse a representation of another shape than was asked for, and a model without room."""
     given = (representation.num_tokens, representation.num_channels)
     wanted = (config.latents_per_frame or given[0], config.latent_channels or given[1])
@@ -61,7 +62,7 @@ def _check(config: PretrainConfig, representation: RaeRepresentation, ranks: Ran
             f"{config.representation} gives {given[0]} of {given[1]}; name another, or set latents_per_frame "
             "and latent_channels to null"
         )
-    model = on_meta(config.model, vocab_size=config.vocab_size, latent_channels=given[1])
+    model = on_meta(config.model, vocab_size=config.vocab_size, **sizes_of(representation))
     rows = min(config.rows_at_once or config.num_rows, -(-config.num_rows // ranks.count))
     activations = activation_bytes(
         config.model, num_tokens=rows * config.tokens_per_row, recompute=config.recompute
@@ -74,7 +75,7 @@ def _check(config: PretrainConfig, representation: RaeRepresentation, ranks: Ran
 
 def train(
     config: PretrainConfig,
-    representation: RaeRepresentation,
+    representation: Representation,
     *,
     training: Corpus,
     heldout: Corpus,
@@ -90,7 +91,7 @@ def train(
         for role, corpus in (("training", training), ("heldout", heldout))
     }
     heldout_batches = [next(streams["heldout"]) for _ in range(config.num_heldout_batches)]
-    sizes = {"vocab_size": tokenizer.vocab_size, "latent_channels": representation.num_channels}
+    sizes = {"vocab_size": tokenizer.vocab_size, **sizes_of(representation)}
     trainer = make_trainer(config, streams["training"], **sizes, ranks=ranks)
     _go_on(trainer, out / STEPS, config)
     log = None

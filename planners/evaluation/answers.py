@@ -243,7 +243,7 @@ def _imagined(
             tools.world_model,
             context,
             _model_goal(tools.world_model, goals, goal_latents, config),
-            goal_latents=goal_latents,
+            goal_frames=goals,
             step_s=tools.prior.dt_s,
             generator=generator_for(seed, "noise"),
         )

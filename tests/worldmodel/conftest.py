@@ -1,6 +1,7 @@
 """Small models and documents that the tests of the world model share."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ class RandomLatents:
     """Latents of 50 frames, standard normal."""
 
     num_channels = CHANNELS
+    num_context_channels = 0
 
     def __init__(self) -> None:
         self.table = torch.randn(50, NUM_LATENTS, CHANNELS, generator=torch.Generator().manual_seed(3))
@@ -33,6 +35,8 @@ class IndexedRepresentation:
     image_size = 8
     num_tokens = NUM_LATENTS
     num_channels = CHANNELS
+    num_context_channels = 0
+    fingerprint = "indexed"
 
     def __init__(self, latents: RandomLatents) -> None:
         self._table = latents.table
@@ -42,6 +46,9 @@ class IndexedRepresentation:
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         return torch.zeros(len(latents), 8, 8, 3, dtype=torch.uint8)
+
+    def save(self, folder: Path) -> None:
+        raise NotImplementedError
 
 
 @pytest.fixture

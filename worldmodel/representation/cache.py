@@ -84,10 +84,15 @@ class LatentCache:
     """
 
     def __init__(
-        self, latents: Float[np.ndarray, "frame token channel"], starts: Int64[np.ndarray, " boundary"]
+        self,
+        latents: Float[np.ndarray, "frame token channel"],
+        starts: Int64[np.ndarray, " boundary"],
+        *,
+        num_context_channels: int = 0,
     ) -> None:
         self._latents = latents
         self._starts = starts
+        self.num_context_channels = num_context_channels
 
     @classmethod
     def build(
@@ -107,17 +112,22 @@ class LatentCache:
             ]
             return torch.cat(parts).cpu().numpy().astype(np.float16)
 
-        shape = (int(frames.starts[-1]), representation.num_tokens, representation.num_channels)
+        channels = representation.num_context_channels + representation.num_channels
+        shape = (int(frames.starts[-1]), representation.num_tokens, channels)
         path = fill(
             folder, "latents", identity, starts=frames.starts, shape=shape, dtype="float16", compute=encode
         )
         is_small = path.stat().st_size <= MOST_IN_MEMORY_BYTES
-        return cls(np.load(path, mmap_mode=None if is_small else "r"), frames.starts)
+        return cls(
+            np.load(path, mmap_mode=None if is_small else "r"),
+            frames.starts,
+            num_context_channels=representation.num_context_channels,
+        )
 
     @property
     def num_channels(self) -> int:
-        """Channels of a token."""
-        return self._latents.shape[2]
+        """Channels of a token that are generated."""
+        return self._latents.shape[2] - self.num_context_channels
 
     def lookup(self, keys: Sequence[FrameKey]) -> Float[Tensor, "frame token channel"]:
         """Return the latents of frames; IndexError for a key that the cache was not built with."""

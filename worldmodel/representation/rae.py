@@ -136,6 +136,11 @@ class RaeRepresentation:
         return self.config.hidden_size
 
     @property
+    def num_context_channels(self) -> int:
+        """None: what is read is what is generated."""
+        return 0
+
+    @property
     def fingerprint(self) -> str:
         """Hash of everything that `encode` depends on; a cache of latents is only good for one."""
         digest = hashlib.sha256(repr(self.config).encode())
