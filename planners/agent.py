@@ -147,7 +147,7 @@ class PlanningAgent:
             self._begin_recovery()
             choice = Choice.recover
         else:
-            self._begin_plan(view, goal)
+            self._begin_plan(view, goal, torch.from_numpy(observation["goal"])[None])
             choice = Choice.gave_up if self._num_small >= self._config.small_plans_to_stop else Choice.plan
         plan = None if self._followed is None else self._followed.plan
         self.last = Decision(choice=choice, view_cost=view_cost, plan=plan)
@@ -195,7 +195,10 @@ class PlanningAgent:
         self._followed = None
 
     def _begin_plan(
-        self, view: Float[Tensor, "1 token channel"], goal: Float[Tensor, "1 token channel"]
+        self,
+        view: Float[Tensor, "1 token channel"],
+        goal: Float[Tensor, "1 token channel"],
+        goal_frame: UInt8[Tensor, "1 height width 3"],
     ) -> None:
         """Plan from what was seen so far and queue the first steps."""
         config = self._config
@@ -206,7 +209,7 @@ class PlanningAgent:
             self._world_model,
             context,
             latent_goal(goal, distance=config.distance),
-            goal_latents=goal,
+            goal_frames=goal_frame,
             step_s=self._prior.dt_s,
             generator=noise,
         )

@@ -127,7 +127,7 @@ def world_model_evaluate(
     context: Any,
     goal: LatentGoal,
     *,
-    goal_latents: Float[Tensor, "problem token channel"],
+    goal_frames: UInt8[Tensor, "problem height width 3"],
     step_s: float,
     config: ImaginationConfig,
     generator: torch.Generator,
@@ -142,7 +142,8 @@ def world_model_evaluate(
         world_model: What imagines.
         context: What `encode_context` made of the problems' context frames.
         goal: Compares the last latents with the goals.
-        goal_latents: The goals themselves, for `inverse_weight`.
+        goal_frames: The goals themselves, for `inverse_weight`: a model may look at frames with other
+            latents than it generates.
         step_s: True time of one step [s]; a jump's text states `horizon * step_s`.
         config: How to imagine.
         generator: Random stream of the noise; not consumed.
@@ -154,7 +155,7 @@ def world_model_evaluate(
 
     @functools.cache
     def with_goal() -> Any:
-        return world_model.extend_context(context, goal_latents)
+        return world_model.extend_context(context, goal_frames)
 
     def imagined_costs(candidates: Float[Tensor, "problem sample step 4"]) -> Float[Tensor, "problem sample"]:
         noise = torch.Generator(generator.device)

@@ -23,14 +23,14 @@ class WorldModel(Protocol):
     """Imagines where actions written as text lead."""
 
     def encode(self, frames: UInt8[Tensor, "batch height width 3"]) -> Float[Tensor, "batch token channel"]:
-        """Return the latents of frames."""
+        """Return the latents of frames, to be compared with those of rollouts."""
         ...
 
     def encode_context(self, frames: UInt8[Tensor, "problem frame height width 3"]) -> Any:
         """Return what rollouts of each problem share, oldest frame first; opaque to planners."""
         ...
 
-    def extend_context(self, context: Any, latents: Float[Tensor, "problem token channel"]) -> Any:
+    def extend_context(self, context: Any, frames: UInt8[Tensor, "problem height width 3"]) -> Any:
         """Return a context followed by one more frame of each problem, the goal's."""
         ...
 

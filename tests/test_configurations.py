@@ -71,6 +71,7 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         worldmodel.distill,
         worldmodel.distill.DistillConfig,
         ("teacher=t", "data=d", "text=t", "out=o"),
+    ),
     "worldmodel/conf/import_pretrained.yaml": (
         worldmodel.representation.import_pretrained,
         worldmodel.representation.import_pretrained.ImportConfig,

@@ -35,7 +35,7 @@ from worldmodel.predictor import WorldModel
 from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.progress import step_progress
 from worldmodel.ranks import Ranks, joined
-from worldmodel.representation.rae import RaeRepresentation
+from worldmodel.representation.interface import sizes_of
 from worldmodel.trainer import Trainer, make_trainer, train_step
 from worldmodel.training_log import TrainingLog
 from worldmodel.training_record import hardware, read_record
@@ -81,7 +81,7 @@ def on_own_path(
     """
     batch, noise = lesson.batch, lesson.noise
     target = batch.is_flow_target
-    ends, state = batch.latents[target], noise[target]
+    ends, state = batch.generated[target], noise[target]
     times = torch.linspace(0, 1, num_steps + 1).tolist()
     for earlier in range(step):
         batch, noise = _at(lesson, state, ends, times[earlier])
@@ -113,7 +113,6 @@ def distill(config: DistillConfig, ranks: Ranks | None = None) -> None:
     torch.set_num_threads(config.num_threads)
     teacher = load_model(config.teacher, dtype=config.precision.dtype)
     representation = teacher.representation
-    assert isinstance(representation, RaeRepresentation)
     config = replace(config, model=teacher.transfusion.config, vocab_size=teacher.tokenizer.vocab_size)
     out = Path(config.out)
     with ranks.first_goes_ahead():
@@ -174,7 +173,7 @@ def make_student(
         config,
         batches,
         vocab_size=teacher.tokenizer.vocab_size,
-        latent_channels=teacher.transfusion.latent_channels,
+        **sizes_of(teacher.representation),
         ranks=ranks,
     )
     for network in (trainer.model, trainer.average):
@@ -231,7 +230,6 @@ def write_student(
         commit=current_commit(),
         versions=installed_versions(),
     )
-    assert isinstance(teacher.representation, RaeRepresentation)
     save_model(
         folder,
         trainer.average,

@@ -1,7 +1,7 @@
 """Packing: documents into rows of tokens, with positions, noise levels and what each token must predict."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -27,15 +27,20 @@ KINDS = tuple(Kind)
 
 @runtime_checkable
 class LatentSource(Protocol):
-    """Where the latents of frames come from."""
+    """Where the latents of frames come from; channels count as those of a `Representation`."""
 
     @property
     def num_channels(self) -> int:
-        """Channels of a token."""
+        """Channels of a token that are generated."""
+        ...
+
+    @property
+    def num_context_channels(self) -> int:
+        """Channels of a token that frames are looked at with, if those are others; else 0."""
         ...
 
     def lookup(self, keys: Sequence[FrameKey]) -> Float[Tensor, "frame token channel"]:
-        """Return the normalised latents of frames."""
+        """Return the normalised latents of frames: context channels, then those that are generated."""
         ...
 
 
@@ -43,6 +48,8 @@ class LatentSource(Protocol):
 class PackedBatch:
     """Rows of packed documents. Latents are clean: noise is drawn where the loss is computed.
 
+    The first `num_context_channels` of `latents` are those that a frame is looked at with, if the
+    representation has two encoders; the rest (`generated`) are those that are noised and predicted.
     `frame` numbers the frames of a row (-1 for text), `reach` is the end of a token's branch (see
     attention.py), `is_flow_target` marks latents that carry flow loss. Text token k is predicted from the
     hidden state at the flat index `text_from[k]`, since a branch's first token follows the end of the
@@ -67,6 +74,12 @@ class PackedBatch:
     text_weight: Float[Tensor, " target"]
     text_kind: Int[Tensor, " target"]
     latents_per_frame: int
+    num_context_channels: int = 0
+
+    @property
+    def generated(self) -> Float[Tensor, "row token channel"]:
+        """The channels of the latents that flow matching generates; noise has their shape."""
+        return self.latents[..., self.num_context_channels :]
 
     def rows(self, chosen: slice) -> "PackedBatch":
         """Return some of the rows, with the text that is predicted in them."""
@@ -81,7 +94,7 @@ class PackedBatch:
             if isinstance(value, Tensor)
         }
         fields["text_from"] = (row * num_tokens + token)[kept]
-        return PackedBatch(**fields, latents_per_frame=self.latents_per_frame)
+        return replace(self, **fields)
 
     def to(self, device: torch.device) -> "PackedBatch":
         """Return the batch on a device."""
@@ -90,7 +103,7 @@ class PackedBatch:
             for name, value in vars(self).items()
             if isinstance(value, Tensor)
         }
-        return PackedBatch(**tensors, latents_per_frame=self.latents_per_frame)
+        return replace(self, **tensors)
 
 
 def draw_noise_levels(
@@ -170,10 +183,10 @@ class Packer:
         """Pack the documents of a batch; `rng` draws the frames' noise levels."""
         frames: list[list[FrameKey]] = [[] for _ in range(self.num_rows)]
         rows: list[list[tuple[Flat, Document, bool]]] = [[] for _ in range(self.num_rows)]
-        channels = self.latents.num_channels
+        num_context, num_generated = self.latents.num_context_channels, self.latents.num_channels
         for document, row in filled.documents:
             levels = draw_noise_levels(
-                document, self.flow, latent_size=self.latents_per_frame * channels, rng=rng
+                document, self.flow, latent_size=self.latents_per_frame * num_generated, rng=rng
             )
             flat = Flattener(
                 self._tokens_of(document), self.tokenizer, levels, self.latents_per_frame
@@ -183,12 +196,15 @@ class Packer:
         self._tokens.clear()
         columns = [self._row(row) for row in rows]
         stacked = {name: np.stack([column[name] for column in columns]) for name in columns[0]}
-        latents = torch.zeros(self.num_rows, self.tokens_per_row, channels)
+        latents = torch.zeros(self.num_rows, self.tokens_per_row, num_context + num_generated)
         looked_up = self.latents.lookup([key for row in frames for key in row])
         latents[torch.from_numpy(stacked["is_image"])] = looked_up.flatten(
             0, 1
         )  # frame token -> image tokens
-        return _to_batch(stacked, latents, latents_per_frame=self.latents_per_frame)
+        return replace(
+            _to_batch(stacked, latents, latents_per_frame=self.latents_per_frame),
+            num_context_channels=num_context,
+        )
 
     def _tokens_of(self, document: Document) -> dict[str, TokenizedText]:
         """Tokenise a document's texts, each once a batch: lengths are asked for before it is packed."""
@@ -225,6 +241,7 @@ class Packer:
 def _to_batch(
     columns: dict[str, np.ndarray], latents: Float[Tensor, "row token channel"], *, latents_per_frame: int
 ) -> PackedBatch:
+    _check_frames_are_whole(columns, latents_per_frame)
     previous, weight = columns.pop("previous"), columns.pop("weight")
     is_target = (weight > 0) & (previous >= 0)
     row, token = np.nonzero(is_target)
@@ -238,3 +255,15 @@ def _to_batch(
         text_kind=tensors["kind"][row, token],
         latents_per_frame=latents_per_frame,
     )
+
+
+def _check_frames_are_whole(columns: Mapping[str, np.ndarray], latents_per_frame: int) -> None:
+    """Assert that each frame's tokens lie together, all of one time and all targets or none.
+
+    What reads frames as wholes (the U-Net of latent_io.py) takes the targets of a batch in their order.
+    """
+    is_image = columns["is_image"]
+    for name in ("frame", "times", "is_flow_target"):
+        frames = columns[name][is_image].reshape(-1, latents_per_frame)
+        assert (frames == frames[:, :1]).all(), f"tokens of one frame differ in {name}"
+    assert not columns["is_flow_target"][~is_image].any(), "text is no flow target"

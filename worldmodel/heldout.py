@@ -40,7 +40,7 @@ def heldout_losses(
     drafts, draft_kinds = [], []
     device = next(model.parameters()).device
     for batch in (each.to(device) for each in batches):
-        noise = torch.randn(batch.latents.shape, generator=generator).to(device)
+        noise = torch.randn(batch.generated.shape, generator=generator).to(device)
         found = losses(model, batch, noise, config, dtype=dtype)
         nats.append(found.token_nats)
         text_kinds.append(batch.text_kind)

@@ -122,7 +122,8 @@ class Lessons:
             has_room = rows.place(document, packer.length(document))
             assert has_room, "there are as many rows as documents"
         batch = packer.pack(rows, rng=numpy_generator_for(self._seed, "lessons/times", rank=number))
-        latents, packed_noise = batch.latents.chunk(2, dim=-1)
+        num_generated = ends.shape[-1]
+        latents, packed_noise = batch.latents[..., :-num_generated], batch.latents[..., -num_generated:]
         times = torch.where(batch.is_flow_target, 0.0, batch.times)
         taught = replace(batch, latents=latents.contiguous(), times=times)
         return Lesson(taught, packed_noise.contiguous())
@@ -172,8 +173,13 @@ class _LessonLatents:
         self._targets = rearrange(targets, "row candidate token both -> (row candidate) token both")
 
     @property
+    def num_context_channels(self) -> int:
+        """Channels that frames are looked at with, if those are others; targets have none."""
+        return self._recorded.num_context_channels
+
+    @property
     def num_channels(self) -> int:
-        """Channels of latents and of noise together."""
+        """Generated channels and those of noise together."""
         return self._targets.shape[-1]
 
     def branches(self, row: int, texts: Sequence[str]) -> tuple[Branch, ...]:
@@ -187,8 +193,9 @@ class _LessonLatents:
     def lookup(self, keys: Sequence[FrameKey]) -> Float[Tensor, "frame token channel"]:
         """Return what stands at each key; a recording's frames have no noise."""
         is_target = torch.tensor([key.trajectory == self._own for key in keys])
-        found = torch.zeros(len(keys), *self._targets.shape[1:])
-        found[is_target] = self._targets[[key.frame for key in keys if key.trajectory == self._own]]
+        found = torch.zeros(len(keys), self._shape[2], self.num_context_channels + self.num_channels)
+        targets = self._targets[[key.frame for key in keys if key.trajectory == self._own]]
+        found[is_target, :, self.num_context_channels :] = targets
         recorded = self._recorded.lookup([key for key in keys if key.trajectory != self._own])
         found[~is_target, :, : recorded.shape[-1]] = recorded
         return found

@@ -17,7 +17,7 @@ from data_tools.config import schema, to_dict, to_object
 from worldmodel.checkpoint import read_json, write_folder
 from worldmodel.flow import Prediction
 from worldmodel.predictor import WorldModel
-from worldmodel.representation.interface import Representation
+from worldmodel.representation.interface import Representation, sizes_of
 from worldmodel.representation.open import load_representation
 from worldmodel.tensor_file import read_tensors
 from worldmodel.tokenizer import TextTokenizer
@@ -25,6 +25,7 @@ from worldmodel.training_record import FILE_NAME, TrainingRecord, to_json
 from worldmodel.transfusion import Transfusion, TransfusionConfig
 
 FORMAT = 1
+REPRESENTATION = "representation.safetensors"
 SHIPPED = Path(__file__).parent / "checkpoints"
 
 
@@ -36,6 +37,8 @@ class ModelConfig:
     transfusion: TransfusionConfig = field(default_factory=TransfusionConfig)
     prediction: Prediction
     latent_channels: int
+    context_channels: int = 0
+    """Channels that frames are looked at with, if the representation has two encoders."""
     vocab_size: int
 
 
@@ -53,6 +56,7 @@ def save_model(
         transfusion=transfusion.config,
         prediction=prediction,
         latent_channels=transfusion.latent_channels,
+        context_channels=transfusion.context_channels,
         vocab_size=tokenizer.vocab_size,
     )
     weights = {name: tensor.to(torch.bfloat16) for name, tensor in transfusion.state_dict().items()}
@@ -85,23 +89,22 @@ def load_model(name: str | Path, *, dtype: torch.dtype = torch.float32) -> World
         raise ValueError(
             f"{folder / 'model.json'} is not a configuration of this version: {error}"
         ) from error
-    transfusion = Transfusion(
-        config.transfusion, vocab_size=config.vocab_size, latent_channels=config.latent_channels
-    )
-    tensors = {name: tensor.float() for name, tensor in read_tensors(folder / "model.safetensors").items()}
-    try:
-        transfusion.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ValueError(f"the weights in {folder} do not fit its model.json: {error}") from error
     tokenizer, representation = TextTokenizer.load(folder / "tokenizer.json"), load_representation(folder)
     for part, unit, needed, came in (
         ("tokenizer.json", "tokens", config.vocab_size, tokenizer.vocab_size),
-        ("representation.safetensors", "channels", config.latent_channels, representation.num_channels),
+        (REPRESENTATION, "channels", config.latent_channels, representation.num_channels),
+        (REPRESENTATION, "context channels", config.context_channels, representation.num_context_channels),
     ):
         if needed != came:
             raise ValueError(
                 f"model.json in {folder} needs {needed} {unit}, {part} has {came}; fetch the folder again"
             )
+    transfusion = Transfusion(config.transfusion, vocab_size=config.vocab_size, **sizes_of(representation))
+    tensors = {name: tensor.float() for name, tensor in read_tensors(folder / "model.safetensors").items()}
+    try:
+        transfusion.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(f"the weights in {folder} do not fit its model.json: {error}") from error
     return WorldModel(transfusion, tokenizer, representation, prediction=config.prediction, dtype=dtype)
 
 

@@ -13,6 +13,7 @@ from worldmodel.block_attention import BlockAttend, hybrid_block_mask
 from worldmodel.documents import PackedBatch
 from worldmodel.feedforward import Modalities
 from worldmodel.flow import FlowConfig, flow_error, interpolate, predicted_latent
+from worldmodel.latent_io import as_context, as_generated
 from worldmodel.transfusion import Attend, PackedAttend, TokenInputs, Transfusion
 
 
@@ -144,10 +145,22 @@ def flow_errors(
 
 def _noised(
     batch: PackedBatch, noise: Float[Tensor, "row token channel"]
-) -> Float[Tensor, "row token channel"]:
-    return torch.where(
-        batch.is_image[..., None], interpolate(noise, batch.latents, batch.times), torch.zeros_like(noise)
+) -> Float[Tensor, "row token noised_channel"]:
+    """Return what frames enter with: noised latents, and of two encoders' one half (`_of_two_encoders`)."""
+    noised = torch.where(
+        batch.is_image[..., None], interpolate(noise, batch.generated, batch.times), torch.zeros_like(noise)
     )
+    return _of_two_encoders(batch, noised) if batch.num_context_channels else noised
+
+
+def _of_two_encoders(
+    batch: PackedBatch, noised: Float[Tensor, "row token generated"]
+) -> Float[Tensor, "row token channel"]:
+    """Return the noised channels of frames that are predicted, and the context channels of all others."""
+    is_target = batch.is_flow_target[..., None]
+    looked_at = as_context(batch.latents, context_channels=batch.num_context_channels)
+    entered = as_generated(noised, channels_in=batch.latents.shape[-1])
+    return torch.where(is_target, entered, looked_at)
 
 
 def _hidden_states(
@@ -184,9 +197,9 @@ def _flow_errors(
     config: ObjectiveConfig,
 ) -> Float[Tensor, " flow_target"]:
     target = batch.is_flow_target
-    return flow_error(
-        model.latents(hidden[target]), noised[target], batch.latents[target], batch.times[target], config.flow
-    )
+    entered, times = noised[..., batch.num_context_channels :][target], batch.times[target]
+    output = model.latents(hidden[target], entered, times)
+    return flow_error(output, entered, batch.generated[target], times, config.flow)
 
 
 @torch.no_grad()
@@ -201,6 +214,6 @@ def predict_latents(
     """Return the clean latents that the model sees in noised ones, of the flow targets in row-major order."""
     noised, target = _noised(batch, noise), batch.is_flow_target
     hidden, _ = _hidden_states(model, batch, noised, dtype=dtype)
-    return predicted_latent(
-        model.latents(hidden[target]), noised[target], batch.times[target], prediction=config.flow.prediction
-    )
+    entered, times = noised[..., batch.num_context_channels :][target], batch.times[target]
+    output = model.latents(hidden[target], entered, times)
+    return predicted_latent(output, entered, times, prediction=config.flow.prediction)

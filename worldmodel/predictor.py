@@ -21,6 +21,7 @@ from worldmodel.branch_inputs import TextInputs, join_inputs, own_mask
 from worldmodel.feedforward import Modalities
 from worldmodel.flattening import context_layout, frame_grid
 from worldmodel.flow import Prediction, euler_step, predicted_latent
+from worldmodel.latent_io import as_context, as_generated
 from worldmodel.representation.interface import Representation
 from worldmodel.tokenizer import TextTokenizer
 from worldmodel.transfusion import BranchAttend, PackedAttend, TokenInputs, Transfusion
@@ -96,7 +97,12 @@ class WorldModel:
         self.dtype = dtype
 
     def encode(self, frames: UInt8[Tensor, "batch height width 3"]) -> Float[Tensor, "batch token channel"]:
-        """Return the latents of frames of any size; TypeError unless they are uint8."""
+        """Return the latents of frames of any size that rollouts give; TypeError unless they are uint8."""
+        return self._encode_whole(frames)[..., self.transfusion.context_channels :]
+
+    def _encode_whole(
+        self, frames: UInt8[Tensor, "batch height width 3"]
+    ) -> Float[Tensor, "batch token channel"]:
         if frames.dtype != torch.uint8:
             raise TypeError(
                 f"needed frames as uint8, levels from 0 to 255, got {frames.dtype}; scale and convert them"
@@ -107,11 +113,17 @@ class WorldModel:
         """Return the frames that latents stand for."""
         return self.representation.decode(latents)
 
+    def _looked_at(
+        self, frames: UInt8[Tensor, "batch height width 3"]
+    ) -> Float[Tensor, "batch token channel"]:
+        """Return what given frames enter with: their context channels, if the representation has any."""
+        return as_context(self._encode_whole(frames), context_channels=self.transfusion.context_channels)
+
     @torch.inference_mode()
     def encode_context(self, frames: UInt8[Tensor, "problem frame height width 3"]) -> Context:
         """Encode each problem's context frames, oldest first."""
         num_problems, num_frames = frames.shape[:2]
-        latents = self.encode(frames.flatten(0, 1))
+        latents = self._looked_at(frames.flatten(0, 1))
         layout = context_layout(self.tokenizer, num_frames=num_frames, latents_per_frame=latents.shape[1])
         columns = {
             name: repeat(torch.from_numpy(column), "... -> problem ...", problem=num_problems)
@@ -127,11 +139,11 @@ class WorldModel:
         return Context(tuple(keys), tuple(values), next_position=int(columns["positions"][0, -1, 0]) + 1)
 
     @torch.inference_mode()
-    def extend_context(self, context: Context, latents: Float[Tensor, "problem token channel"]) -> Context:
+    def extend_context(self, context: Context, frames: UInt8[Tensor, "problem height width 3"]) -> Context:
         """Return the context followed by one more frame of each problem, as a goal stands in documents."""
         past = self._no_past(context, 1)
         marker = self._marker_inputs(past.position)
-        goal_past = self._append_frame(context, past, latents[:, None], marker=marker)
+        goal_past = self._append_frame(context, past, self._looked_at(frames)[:, None], marker=marker)
         return Context(
             *(
                 tuple(torch.cat((old, new[:, 0]), dim=1) for old, new in zip(olds, news, strict=True))
@@ -268,10 +280,9 @@ class WorldModel:
         mask = own_mask(past.is_valid, valid, num_text=num_text)
         attend = BranchAttend(past.caches(context), mask)
         hidden, _ = self.transfusion(inputs, attend, Modalities.of(inputs.is_image), dtype=self.dtype)
-        output = self.transfusion.latents(hidden[:, :, num_text:])
-        latents = predicted_latent(
-            output, noised, torch.full(noised.shape[:3], time), prediction=self.prediction
-        )
+        times = torch.full(noised.shape[:3], time)
+        output = self.transfusion.latents(hidden[:, :, num_text:], noised, times)
+        latents = predicted_latent(output, noised, times, prediction=self.prediction)
         if text is None:
             return latents, past
         kept = [(key[:, :, :num_text], value[:, :, :num_text]) for key, value in attend.kept]
@@ -345,7 +356,7 @@ class WorldModel:
             values=zeros,
             is_value=zeros.bool(),
             is_image=zeros.bool(),
-            latents=zeros[..., None].expand(*ids.shape, self.representation.num_channels),
+            latents=zeros[..., None].expand(*ids.shape, self.transfusion.channels_in),
             times=zeros,
             positions=torch.stack((positions, torch.zeros_like(ids), torch.zeros_like(ids)), dim=-1),
         )
@@ -367,7 +378,7 @@ class WorldModel:
             values=torch.zeros(batch),
             is_value=torch.zeros(batch, dtype=torch.bool),
             is_image=torch.ones(batch, dtype=torch.bool),
-            latents=latents,
+            latents=as_generated(latents, channels_in=self.transfusion.channels_in),
             times=torch.full(batch, time),
             positions=torch.cat((in_time, grid.expand(*batch, 2)), dim=-1),
         )

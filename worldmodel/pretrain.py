@@ -29,7 +29,7 @@ from worldmodel.precision import Device
 from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.progress import step_progress
 from worldmodel.ranks import Ranks, joined
-from worldmodel.representation.interface import Representation
+from worldmodel.representation.interface import Representation, sizes_of
 from worldmodel.representation.open import load_representation
 from worldmodel.sizes import activation_bytes, check_fits, memory_bytes, on_meta, state_bytes
 from worldmodel.tokenizer import TextTokenizer
@@ -62,7 +62,7 @@ def _check(config: PretrainConfig, representation: Representation, ranks: Ranks)
             f"{config.representation} gives {given[0]} of {given[1]}; name another, or set latents_per_frame "
             "and latent_channels to null"
         )
-    model = on_meta(config.model, vocab_size=config.vocab_size, latent_channels=given[1])
+    model = on_meta(config.model, vocab_size=config.vocab_size, **sizes_of(representation))
     rows = min(config.rows_at_once or config.num_rows, -(-config.num_rows // ranks.count))
     activations = activation_bytes(
         config.model, num_tokens=rows * config.tokens_per_row, recompute=config.recompute
@@ -91,7 +91,7 @@ def train(
         for role, corpus in (("training", training), ("heldout", heldout))
     }
     heldout_batches = [next(streams["heldout"]) for _ in range(config.num_heldout_batches)]
-    sizes = {"vocab_size": tokenizer.vocab_size, "latent_channels": representation.num_channels}
+    sizes = {"vocab_size": tokenizer.vocab_size, **sizes_of(representation)}
     trainer = make_trainer(config, streams["training"], **sizes, ranks=ranks)
     _go_on(trainer, out / STEPS, config)
     log = None

@@ -29,10 +29,23 @@ class Parameters:
     active_image: int
 
 
-def on_meta(config: TransfusionConfig, *, vocab_size: int, latent_channels: int) -> Transfusion:
+def on_meta(
+    config: TransfusionConfig,
+    *,
+    vocab_size: int,
+    latent_channels: int,
+    context_channels: int = 0,
+    latents_per_frame: int | None = None,
+) -> Transfusion:
     """Return a model without memory."""
     with torch.device("meta"):
-        return Transfusion(config, vocab_size=vocab_size, latent_channels=latent_channels)
+        return Transfusion(
+            config,
+            vocab_size=vocab_size,
+            latent_channels=latent_channels,
+            context_channels=context_channels,
+            latents_per_frame=latents_per_frame,
+        )
 
 
 def count_parameters(model: Transfusion) -> Parameters:

@@ -81,10 +81,18 @@ def make_trainer(
     *,
     vocab_size: int,
     latent_channels: int,
+    context_channels: int = 0,
+    latents_per_frame: int | None = None,
     ranks: Ranks | None = None,
 ) -> Trainer:
     """Return a run before its first step, on the device of this rank."""
-    model = Transfusion(config.model, vocab_size=vocab_size, latent_channels=latent_channels)
+    model = Transfusion(
+        config.model,
+        vocab_size=vocab_size,
+        latent_channels=latent_channels,
+        context_channels=context_channels,
+        latents_per_frame=latents_per_frame,
+    )
     model.initialise(generator=generator_for(config.seed, "init"))
     model.to(config.device.of_rank((ranks or Ranks()).local))
     average = copy.deepcopy(model).requires_grad_(False)
@@ -120,7 +128,7 @@ def train_step(
     ranks = ranks or Ranks()
     optimisation = config.optimisation
     if noise is None:
-        noise = torch.randn(batch.latents.shape, generator=trainer.noise)
+        noise = torch.randn(batch.generated.shape, generator=trainer.noise)
     device = next(trainer.model.parameters()).device
     shares = ranks.shares(len(noise), at_once=config.rows_at_once)
     is_all = len(shares) == ranks.count == 1

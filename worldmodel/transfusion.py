@@ -2,7 +2,8 @@
 
 Pre-norm blocks of grouped-query attention with QK-norm and rotary positions, and a feed-forward layer of one
 of three kinds. Text enters by an embedding (a place-value embedding added for digits), latents by one linear
-layer with a time embedding added; out they go by the tied embedding and by one linear layer.
+layer or a small U-Net (latent_io.py) with a time embedding added; out they go by the tied embedding and by
+the counterpart of what they came in by.
 """
 
 import math
@@ -35,7 +36,18 @@ from worldmodel.feedforward import (
     PerModality,
     SwiGlu,
 )
+from worldmodel.latent_io import (
+    LatentIo,
+    LatentShape,
+    UnetConfig,
+    UnetInput,
+    UnetOutput,
+    as_generated,
+    latent_layers,
+)
+from worldmodel.rms_norm import RmsNorm
 from worldmodel.tokenizer import NUM_PLACES
+from worldmodel.waves import fourier_features, sinusoids
 
 
 class ActionInput(Enum):
@@ -57,6 +69,9 @@ class TransfusionConfig:
     text_hidden: int = 256
     image_hidden: int = 512
     experts: ExpertsConfig = field(default_factory=ExpertsConfig)
+    latent_io: LatentIo = LatentIo.linear
+    unet: UnetConfig = field(default_factory=UnetConfig)
+    """Of `latent_io=unet`."""
     action_input: ActionInput = ActionInput.text
     num_value_frequencies: int = 12
     tie_embeddings: bool = True
@@ -143,24 +158,6 @@ class BranchAttend:
         return branch_attention(query, key, value, self.caches[layer], self.own_mask)
 
 
-class RmsNorm(nn.Module):
-    """x / sqrt(mean(x^2) + eps) * weight; the mean in float32, since squares in bfloat16 lose small channels.
-
-    Written out: `F.rms_norm` takes 8 times as long for bfloat16 on a CPU (2496 tokens of 192 channels).
-    """
-
-    def __init__(self, width: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-        self.eps = eps
-
-    def forward(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
-        """Normalise the last axis."""
-        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-        scale = torch.rsqrt(length.square() / x.shape[-1] + self.eps)
-        return x * (scale * self.weight).to(x.dtype)
-
-
 class Attention(nn.Module):
     """Grouped-query attention with QK-norm; how queries meet keys is the caller's."""
 
@@ -240,22 +237,39 @@ class Block(nn.Module):
 class Transfusion(nn.Module):
     """The transformer: token inputs to hidden states, hidden states to logits or latents.
 
-    Its weights are undefined until `initialise` draws them or a checkpoint is loaded.
+    Its weights are undefined until `initialise` draws them or a checkpoint is loaded. Latents that enter have
+    `context_channels`, with which frames are looked at, and `latent_channels`, which are generated; where a
+    frame enters with one of the two the other is 0. `latents_per_frame` is what the U-Net must know.
     """
 
-    def __init__(self, config: TransfusionConfig, *, vocab_size: int, latent_channels: int) -> None:
+    def __init__(
+        self,
+        config: TransfusionConfig,
+        *,
+        vocab_size: int,
+        latent_channels: int,
+        context_channels: int = 0,
+        latents_per_frame: int | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
-        self.latent_channels = latent_channels
+        self.latent_channels, self.context_channels = latent_channels, context_channels
+        self.channels_in = context_channels + latent_channels
+        self._shape = LatentShape(
+            latent_channels=latent_channels,
+            context_channels=context_channels,
+            latents_per_frame=latents_per_frame,
+        )
         # torch's constructors draw from its global generator: the draws are overwritten, and it is put back.
         with torch.random.fork_rng(devices=[]):
             self._make_layers(vocab_size)
 
     def _make_layers(self, vocab_size: int) -> None:
-        config, latent_channels = self.config, self.latent_channels
+        config = self.config
         self.text_embedding = nn.Embedding(vocab_size, config.width)
         self.place_embedding = nn.Embedding(NUM_PLACES, config.width)
-        self.latent_input = Linear(latent_channels, config.width)
+        latent_input, latent_output = latent_layers(config.latent_io, config.width, self._shape, config.unet)
+        self.latent_input = latent_input
         self.time_embedding = nn.Sequential(
             Linear(config.width, config.width), nn.SiLU(), Linear(config.width, config.width)
         )
@@ -265,7 +279,7 @@ class Transfusion(nn.Module):
         self.final_norm = RmsNorm(config.width, config.norm_eps)
         if not config.tie_embeddings:
             self.text_output = Linear(config.width, vocab_size)
-        self.latent_output = Linear(config.width, latent_channels)
+        self.latent_output = latent_output
 
     def initialise(self, *, generator: torch.Generator) -> "Transfusion":
         """Draw matrices from N(0, 1/fan_in), smaller where they write to the residual, latent output 0.
@@ -302,7 +316,7 @@ class Transfusion(nn.Module):
         it from outside. With `recompute` only the inputs of blocks are kept for the backward pass, which
         computes the rest again (arXiv 1604.06174).
         """
-        x = self.embed(inputs, dtype=dtype)
+        x = self.embed(inputs, modalities, dtype=dtype)
         rotation = rotation_at(
             inputs.positions, head_dim=self.config.head_dim, base=self.config.rotary_base, dtype=dtype
         )
@@ -315,38 +329,48 @@ class Transfusion(nn.Module):
             balance = balance + block_balance
         return self.final_norm(x), balance
 
-    def embed(self, inputs: TokenInputs, *, dtype: torch.dtype) -> Float[Tensor, "*batch token width"]:
-        """Embed text by token, place and (if configured) value; latents by a linear layer and their time."""
+    def embed(
+        self, inputs: TokenInputs, modalities: Modalities, *, dtype: torch.dtype
+    ) -> Float[Tensor, "*batch token width"]:
+        """Embed text by token, place and (if configured) value; latents by their layer and their time."""
         text = self.text_embedding(inputs.ids) + self.place_embedding(inputs.places)
         if self.config.action_input is ActionInput.text_value:
             features = fourier_features(inputs.values, num_frequencies=self.config.num_value_frequencies)
             text = text + self.value_input(features) * inputs.is_value[..., None]
-        waves = sinusoids(inputs.times, width=self.config.width).to(dtype)
-        image = self.latent_input(inputs.latents.to(dtype)) + self.time_embedding(waves)
-        return torch.where(inputs.is_image[..., None], image, text.to(dtype))
+        time = self._embed_time(inputs.times, dtype=dtype)
+        latents = inputs.latents.to(dtype)
+        if isinstance(self.latent_input, UnetInput):
+            image = self.latent_input.among_text(latents, time, modalities.image)
+        else:
+            image = self.latent_input(latents)
+        return torch.where(inputs.is_image[..., None], image + time, text.to(dtype))
+
+    def _embed_time(
+        self, times: Float[Tensor, " *batch"], *, dtype: torch.dtype
+    ) -> Float[Tensor, "*batch width"]:
+        return self.time_embedding(sinusoids(times, width=self.config.width).to(dtype))
 
     def text_logits(self, hidden: Float[Tensor, "token width"]) -> Float[Tensor, "token vocabulary"]:
         """Score the next text token; float32, since the loss takes differences of large logits."""
         head = self.text_embedding if self.config.tie_embeddings else self.text_output
         return F.linear(hidden, head.weight.to(hidden.dtype)).float()
 
-    def latents(self, hidden: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch channel"]:
-        """Read out latents (or velocities, as the flow configuration says), in float32."""
-        return self.latent_output(hidden).float()
+    def latents(
+        self,
+        hidden: Float[Tensor, "*batch width"],
+        noised: Float[Tensor, "*batch channel"] | None = None,
+        times: Float[Tensor, " *batch"] | None = None,
+    ) -> Float[Tensor, "*batch channel"]:
+        """Read out latents (or velocities, as the flow configuration says), in float32.
 
-
-def sinusoids(times: Float[Tensor, " *batch"], *, width: int) -> Float[Tensor, "*batch {width}"]:
-    """Return cosines and sines of 1000 t at `width // 2` frequencies from 1 down to 1e-4."""
-    half = width // 2
-    frequency = torch.exp(-math.log(10_000) * torch.arange(half, device=times.device) / half)
-    angle = 1000 * times[..., None] * frequency
-    return torch.cat((angle.cos(), angle.sin()), dim=-1)
-
-
-def fourier_features(
-    values: Float[Tensor, " *batch"], *, num_frequencies: int
-) -> Float[Tensor, "*batch feature"]:
-    """Return cosines and sines of a number at wavelengths from 128 down by halves [its own unit]."""
-    wavelength = 128.0 / 2.0 ** torch.arange(num_frequencies, device=values.device)
-    angle = 2 * math.pi * values[..., None] / wavelength
-    return torch.cat((angle.cos(), angle.sin()), dim=-1)
+        The U-Net needs whole frames, one after another in `*batch`, with the generated channels and the times
+        that they entered with: it makes the way in once more, which costs less than to keep it would.
+        """
+        if not isinstance(self.latent_output, UnetOutput):
+            return self.latent_output(hidden).float()
+        assert isinstance(self.latent_input, UnetInput)
+        assert noised is not None and times is not None, "the U-Net reads what the frames entered with"
+        entered = as_generated(noised, channels_in=self.channels_in).to(hidden.dtype)
+        frame_times = times.flatten()[:: self.latent_input.latents_per_frame]
+        time = self._embed_time(frame_times, dtype=hidden.dtype)
+        return self.latent_output.after(self.latent_input, hidden, entered, time).float()

@@ -251,7 +251,7 @@ def plan_in_imagination(
             world_model,
             context,
             _model_goal(world_model, goals, goal_latents, config),
-            goal_latents=goal_latents,
+            goal_frames=goals,
             step_s=prior.dt_s,
             generator=generator_for(seed, "noise"),
         )

@@ -77,7 +77,7 @@ def _plan_s(model: WorldModel, num_frames: int, search: SearchConfig) -> float:
         model,
         model.encode_context(seen),
         latent_goal(goal_latents, distance=search.distance),
-        goal_latents=goal_latents,
+        goal_frames=goal,
         step_s=STEP_S,
         config=search.imagination,
         generator=generator_for(0, "noise"),

@@ -51,7 +51,7 @@ def _evaluate(model, config, goal=None):
         model,
         model.encode_context(_frames(STARTS)[:, None]),
         goal(goals) if goal else latent_goal(model.encode(goals)),
-        goal_latents=model.encode(goals),
+        goal_frames=goals,
         step_s=9 / 35,
         config=config,
         generator=torch.Generator().manual_seed(0),

@@ -41,9 +41,9 @@ class ToyModel:
         return poses_of(frames[:, -1])
 
     def extend_context(
-        self, context: Float64[np.ndarray, "problem 3"], latents: Float[Tensor, "problem 4 4"]
+        self, context: Float64[np.ndarray, "problem 3"], frames: UInt8[Tensor, "problem 2 1 3"]
     ) -> Float64[np.ndarray, "problem 2 3"]:
-        return np.stack([context, poses_of(self.decode(latents))], axis=1)
+        return np.stack([context, poses_of(frames)], axis=1)
 
     def action_nats(
         self, context: Float64[np.ndarray, "problem 2 3"], actions: Sequence[Sequence[str]]

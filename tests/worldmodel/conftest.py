@@ -20,6 +20,7 @@ class RandomLatents:
     """Latents of 50 frames, standard normal."""
 
     num_channels = CHANNELS
+    num_context_channels = 0
 
     def __init__(self) -> None:
         self.table = torch.randn(50, NUM_LATENTS, CHANNELS, generator=torch.Generator().manual_seed(3))

@@ -44,6 +44,7 @@ class CorpusRepresentation:
     """Reads a frame's numbers and returns the latents that the corpus has of it."""
 
     image_size, num_tokens, num_channels = 16, SHAPE.num_tokens, SHAPE.hidden_size
+    num_context_channels, fingerprint = 0, "corpus"
 
     def __init__(self, corpus: Corpus) -> None:
         self._corpus = corpus
@@ -51,6 +52,9 @@ class CorpusRepresentation:
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
         keys = [FrameKey(*pair) for pair in frames[:, 0, :2, 0].tolist()]
         return self._corpus.latents.lookup(keys)
+
+    def save(self, folder: Path) -> None:
+        raise NotImplementedError
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         return torch.zeros(len(latents), 16, 16, 3, dtype=torch.uint8)

@@ -218,7 +218,7 @@ def test_frames_of_floats_are_refused(world_model):
 
 def test_nats_of_actions_after_a_goal_equal_those_of_the_whole_document(world_model, latents):
     actions = [texts[0] for texts in TEXTS]
-    goal = latents.lookup([FrameKey(0, 5)])
+    goal = torch.full((1, 8, 8, 3), 5, dtype=torch.uint8)
     context = world_model.extend_context(world_model.encode_context(FRAMES), goal)
     found = world_model.action_nats(context, [actions])
     frames = tuple(Image(FrameKey(0, index), is_target=False) for index in (7, 3, 9))

@@ -87,10 +87,15 @@ class LatentCache:
     """
 
     def __init__(
-        self, latents: Float[np.ndarray, "frame token channel"], starts: Int64[np.ndarray, " boundary"]
+        self,
+        latents: Float[np.ndarray, "frame token channel"],
+        starts: Int64[np.ndarray, " boundary"],
+        *,
+        num_context_channels: int = 0,
     ) -> None:
         self._latents = latents
         self._firsts, self._ends = starts[:-1], starts[1:]
+        self.num_context_channels = num_context_channels
 
     @classmethod
     def build(
@@ -101,7 +106,6 @@ class LatentCache:
         `identity` says what they depend on: fingerprints of representation and frames. Files of other
         identities are left alone and not used.
         """
-        num_channels = representation.num_context_channels + representation.num_channels
 
         def encode(index: int) -> Float[np.ndarray, "frame token channel"]:
             span = frames.frames[frames.starts[index] : frames.starts[index + 1]]
@@ -111,12 +115,17 @@ class LatentCache:
             ]
             return torch.cat(parts).cpu().numpy().astype(np.float16)
 
-        shape = (int(frames.starts[-1]), representation.num_tokens, num_channels)
+        channels = representation.num_context_channels + representation.num_channels
+        shape = (int(frames.starts[-1]), representation.num_tokens, channels)
         path = fill(
             folder, "latents", identity, starts=frames.starts, shape=shape, dtype="float16", compute=encode
         )
         is_small = path.stat().st_size <= MOST_IN_MEMORY_BYTES
-        return cls(np.load(path, mmap_mode=None if is_small else "r"), frames.starts)
+        return cls(
+            np.load(path, mmap_mode=None if is_small else "r"),
+            frames.starts,
+            num_context_channels=representation.num_context_channels,
+        )
 
     def of(self, trajectories: Sequence[int]) -> "LatentCache":
         """Return the latents of some of the trajectories, numbered anew from 0; they share one array."""
@@ -136,8 +145,8 @@ class LatentCache:
 
     @property
     def num_channels(self) -> int:
-        """Channels of a token, those that are only read included."""
-        return self._latents.shape[2]
+        """Channels of a token that are generated."""
+        return self._latents.shape[2] - self.num_context_channels
 
     def lookup(self, keys: Sequence[FrameKey]) -> Float[Tensor, "frame token channel"]:
         """Return the latents of frames; IndexError for a key that the cache was not built with."""

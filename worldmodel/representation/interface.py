@@ -44,7 +44,7 @@ class Representation(Protocol):
         ...
 
     def encode(self, frames: UInt8[Tensor, "batch height width 3"]) -> Float[Tensor, "batch token channel"]:
-        """Return the normalised latents of frames of any size."""
+        """Return the normalised latents of frames of any size: context channels, then those generated."""
         ...
 
     def decode(
@@ -52,3 +52,12 @@ class Representation(Protocol):
     ) -> UInt8[Tensor, "batch image_size image_size 3"]:
         """Return the frames that normalised latents stand for."""
         ...
+
+
+def sizes_of(representation: Representation) -> dict[str, int]:
+    """Return what a Transfusion must know of its representation, as its constructor names it."""
+    return {
+        "latent_channels": representation.num_channels,
+        "context_channels": representation.num_context_channels,
+        "latents_per_frame": representation.num_tokens,
+    }

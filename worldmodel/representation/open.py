@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from worldmodel.representation.codec import CodecRepresentation, representation_of
+from worldmodel.representation.dual import is_dual, load_dual
 from worldmodel.representation.interface import Representation
 from worldmodel.representation.kind import FILE_NAME, Kind, kind_of
 from worldmodel.representation.pixels import PixelsCodec, PixelsConfig
@@ -24,6 +25,8 @@ def load_representation(
     FileNotFoundError if the folder holds none; ValueError if its file is truncated, foreign or of another
     shape, and if it has no latent statistics.
     """
+    if is_dual(folder):
+        return load_dual(folder, lambda part: load_representation(part, device=device, dtype=dtype))
     representation = load_any(folder, device=device, dtype=dtype)
     if not representation.has_statistics:
         raise ValueError(

@@ -36,7 +36,7 @@ class PerfectModel:
             return [self._room._pose]
         return [self._pose_of[each.numpy().tobytes()] for each in frames[:, -1]]
 
-    def extend_context(self, context: list[np.ndarray], latents: Tensor) -> list[np.ndarray]:
+    def extend_context(self, context: list[np.ndarray], frames: Tensor) -> list[np.ndarray]:
         return context
 
     def action_nats(self, context: list[np.ndarray], actions: Sequence[Sequence[str]]) -> Tensor:
