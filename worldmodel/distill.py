@@ -48,6 +48,8 @@ class DistillConfig(PretrainConfig):
 
     teacher: str = MISSING
     """Name or folder of a trained model."""
+    student: str | None = None
+    """Name or folder of a model of the teacher's shape that the student begins as; None is the teacher."""
     lessons: LessonConfig = field(default_factory=LessonConfig)
     num_lessons: int = 400
     """Lessons that are made; training goes through them in order, again and again."""
@@ -168,7 +170,13 @@ def open_lessons(config: DistillConfig, teacher: WorldModel, corpus: Corpus) -> 
 def make_student(
     config: DistillConfig, teacher: WorldModel, batches: Batches, ranks: Ranks | None = None
 ) -> Trainer:
-    """Return a run whose model and average are the teacher."""
+    """Return a run whose model and average are the teacher, or the student that is to be taught further."""
+    first = teacher if config.student is None else load_model(config.student)
+    if first.transfusion.config != teacher.transfusion.config:
+        raise ValueError(
+            f"needed a student of its teacher's shape, {teacher.transfusion.config}; got "
+            f"{first.transfusion.config}"
+        )
     trainer = make_trainer(
         config,
         batches,
@@ -177,7 +185,7 @@ def make_student(
         ranks=ranks,
     )
     for network in (trainer.model, trainer.average):
-        network.load_state_dict(teacher.transfusion.state_dict())
+        network.load_state_dict(first.transfusion.state_dict())
     return trainer
 
 

@@ -36,18 +36,22 @@ class LessonConfig:
     """Actions of each context."""
     true_share: float = 0.3
     """Share of actions that were driven from their context; the others were driven elsewhere."""
+    min_context: int = 1
     max_context: int = 4
+    min_horizon: int = 1
     max_horizon: int = 16
-    """Longest action [frames]."""
+    """Shortest and longest action [frames]; a student learns best what it is to be asked: a plan's horizon."""
     teacher_steps: int = 25
 
     def __post_init__(self) -> None:
-        smallest = min(self.num_rows, self.num_candidates, self.max_context, self.max_horizon)
+        smallest = min(self.num_rows, self.num_candidates, self.min_context, self.min_horizon)
         if min(smallest, self.teacher_steps) < 1 or not 0 <= self.true_share <= 1:
             raise ValueError(
-                "num_rows, num_candidates, max_context, max_horizon and teacher_steps must be at least 1, "
+                "num_rows, num_candidates, min_context, min_horizon and teacher_steps must be at least 1, "
                 f"true_share in [0, 1]; got {self}"
             )
+        if self.min_context > self.max_context or self.min_horizon > self.max_horizon:
+            raise ValueError(f"needed min_context <= max_context and min_horizon <= max_horizon; got {self}")
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ class Lessons:
         """Choose the contexts of a lesson, of equally many frames each, and their actions."""
         config = self._config
         rng = numpy_generator_for(self._seed, "lessons", rank=number)
-        num_frames = int(rng.integers(1, config.max_context + 1))
+        num_frames = int(rng.integers(config.min_context, config.max_context + 1))
         contexts, texts = [], []
         while len(contexts) < config.num_rows:
             anchor = self._anchors.draw(rng=rng)
@@ -152,7 +156,9 @@ class Lessons:
         """Return the text of what was driven from a frame on, for up to `max_horizon` frames."""
         trajectory = self._trajectories[start.trajectory]
         longest = min(self._config.max_horizon, trajectory.num_frames - 1 - start.frame)
-        (text,) = action_texts(trajectory, [start.frame], [start.frame + int(rng.integers(1, longest + 1))])
+        shortest = min(self._config.min_horizon, longest)
+        end = start.frame + int(rng.integers(shortest, longest + 1))
+        (text,) = action_texts(trajectory, [start.frame], [end])
         return text
 
     def _pixels(self, key: FrameKey) -> np.ndarray:
