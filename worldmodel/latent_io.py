@@ -277,6 +277,18 @@ def way_out_flops(layer: UnetOutput, *, latents_per_frame: int) -> int:
     return 2 * (pixels + layer.up.weight.numel() + _modulations(layer) // latents_per_frame)
 
 
+def kept_numbers(config: UnetConfig, width: int) -> int:
+    """Return how many numbers autograd keeps of a token, about: both ways, the way in twice.
+
+    Of each convolution and each norm its input, of each SiLU its input, of the modulation what it scales; of
+    the linear layers between pixels and tokens their input.
+    """
+    pixel = PATCH**2 * config.channels
+    way_in = config.num_blocks * 7 * pixel + pixel
+    way_out = config.num_blocks * (2 + 3 * 2 + 2 + 4) * pixel + 3 * pixel + width
+    return 2 * way_in + way_out
+
+
 def _convolutions(layer: nn.Module) -> list[Convolution]:
     return [each for each in layer.modules() if isinstance(each, Convolution)]
 
