@@ -19,6 +19,7 @@ import planners.evaluation.open_loop
 import planners.prior
 import worldmodel.describe
 import worldmodel.pretrain
+import worldmodel.representation.pair
 import worldmodel.representation.probe
 import worldmodel.representation.train
 from data_tools.config import to_dict, to_object
@@ -50,6 +51,11 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
     ),
     "planners/conf/prior.yaml": (planners.prior, planners.prior.PriorCommand, ()),
     "worldmodel/conf/describe.yaml": (worldmodel.describe, worldmodel.describe.DescribeConfig, ()),
+    "worldmodel/conf/pair.yaml": (
+        worldmodel.representation.pair,
+        worldmodel.representation.pair.PairConfig,
+        ("understanding=u", "generation=g", "out=o"),
+    ),
     "worldmodel/conf/pretrain.yaml": (worldmodel.pretrain, PretrainConfig, PRETRAIN),
     "worldmodel/conf/probe.yaml": (
         worldmodel.representation.probe,

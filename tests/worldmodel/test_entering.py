@@ -1,7 +1,7 @@
 """Whatever latents enter by, a cached rollout is what the packed document of training gives.
 
-The slow reference is the code of training itself: what it makes of a document whose predicted frames are, noise
-and latent alike, the sample.
+The slow reference is the code of training itself: what it makes of a document whose predicted frames are the
+sample, noise and latent alike.
 """
 
 import numpy as np

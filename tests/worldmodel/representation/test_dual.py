@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from data_tools.documents import FrameKey
 from tests.data_tools.recordings import drive
 from tests.worldmodel.tiny_run import SHAPE, TEXTS, make_config
 from worldmodel.corpus import Corpus
@@ -58,8 +59,6 @@ def test_a_cache_of_frames_gives_the_latents_of_the_frames_themselves(dual, tmp_
     cached = FrameCache.build(trajectories, tmp_path, image_size=dual.image_size)
     latents = LatentCache.build(dual, cached, tmp_path, identity="dual")
     assert (latents.num_context_channels, latents.num_channels) == (128, 64)
-    from data_tools.documents import FrameKey
-
     frame = torch.from_numpy(np.array(trajectories[1].frames[2]))[None]
     found = latents.lookup([FrameKey(1, 2)])
     torch.testing.assert_close(found, dual.encode(frame), atol=5e-3, rtol=2e-3)
