@@ -128,12 +128,15 @@ def test_every_parameter_gets_a_gradient(make_model, batch, dtype):
 
 def test_held_out_errors_are_those_of_training(make_model, batch):
     model, noise = make_model(channels=8, **UNET), drawn(*batch.generated.shape)
-    settings = dict(config=ObjectiveConfig(), dtype=torch.float32)
-    whole = losses(model, batch, noise, **settings).flow_errors
-    assert torch.equal(flow_errors(model, batch, noise, **settings), whole)
-    rows = [slice(row, row + 1) for row in range(2)]
-    parts = [losses(model, batch.rows(row), noise[row], **settings).flow_errors for row in rows]
-    torch.testing.assert_close(torch.cat(parts), whole, atol=1e-5, rtol=1e-5)
+
+    def errors(rows: slice) -> torch.Tensor:
+        config = ObjectiveConfig()
+        return losses(model, batch.rows(rows), noise[rows], config, dtype=torch.float32).flow_errors
+
+    whole = errors(slice(0, 2))
+    assert torch.equal(flow_errors(model, batch, noise, ObjectiveConfig(), dtype=torch.float32), whole)
+    parts = torch.cat([errors(slice(row, row + 1)) for row in range(2)])
+    torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-5)
 
 
 def test_an_untrained_model_predicts_the_mean_latent(tokenizer, generator):

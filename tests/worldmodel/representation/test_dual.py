@@ -1,6 +1,7 @@
 """Laws of two representations side by side, from their command to a model that plans with them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def test_latents_are_those_of_both_and_frames_those_of_the_second(dual):
 
 
 def test_a_cache_of_frames_gives_the_latents_of_the_frames_themselves(dual, tmp_path):
-    trajectories = [drive(5, seed=0), drive(3, seed=1)]
+    trajectories = [replace(drive(count, seed=count), frames=frames(count).numpy()) for count in (5, 3)]
     cached = FrameCache.build(trajectories, tmp_path, image_size=dual.image_size)
     latents = LatentCache.build(dual, cached, tmp_path, identity="dual")
     assert (latents.num_context_channels, latents.num_channels) == (128, 64)
@@ -116,7 +117,7 @@ def test_a_model_is_trained_and_loaded_with_both(dual, tmp_path):
     totals = [line["total"] for line in log]
     assert np.mean(totals[-4:]) < 0.9 * np.mean(totals[:4])
     world_model = load_model(tmp_path / "model")
-    assert world_model.transfusion.latent_input.weight.shape[1] == 192
+    assert world_model.transfusion.channels_in == 192
     context = world_model.encode_context(frames(3)[None])
     generator = torch.Generator().manual_seed(0)
     imagined = world_model.rollout(context, [[["turn left"]]], num_steps=1, generator=generator)
