@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.worldmodel.conftest import NUM_LATENTS, RandomLatents
@@ -19,6 +20,7 @@ from worldmodel.latent_io import (
     as_context,
     as_generated,
     convolve,
+    kept_numbers,
     to_pixels,
     to_tokens,
     way_in_flops,
@@ -105,7 +107,8 @@ def test_a_block_is_its_formula():
 def test_operations_are_those_that_torch_counts():
     config = UnetConfig(channels=16, num_blocks=2)
     way_in, way_out = UnetInput(WIDTH, SHAPE, config), UnetOutput(WIDTH, SHAPE, config)
-    random_weights(way_in), random_weights(way_out)
+    random_weights(way_in)
+    random_weights(way_out)
     time = drawn(9, WIDTH)
     with FlopCounterMode(display=False) as counter:
         tokens, skips = way_in(drawn(9, 9, 20), time)
@@ -115,6 +118,29 @@ def test_operations_are_those_that_torch_counts():
         way_out(tokens, skips, time)
     expected = 81 * way_out_flops(way_out, latents_per_frame=9)
     assert counter.get_total_flops() == pytest.approx(expected, rel=1e-3)
+
+
+def kept_bytes(num_frames: int, config: UnetConfig) -> int:
+    way_in = random_weights(UnetInput(WIDTH, SHAPE, config))
+    way_out = random_weights(UnetOutput(WIDTH, SHAPE, config))
+    latents, hidden = drawn(num_frames, 9, 20).bfloat16(), drawn(num_frames, 9, WIDTH).bfloat16()
+    time, kept = drawn(num_frames, WIDTH).bfloat16().requires_grad_(), {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor  # alive, so that no other takes its place
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        way_in(latents, time)  # in `embed`
+        way_out(hidden.requires_grad_(), way_in(latents, time)[1], time)
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+def test_memory_is_about_what_autograd_keeps():
+    """For 10 frames of 9 tokens more, in bfloat16: weights cancel out."""
+    config = UnetConfig(channels=16, num_blocks=2)
+    found = (kept_bytes(20, config) - kept_bytes(10, config)) / (2 * 90)
+    assert kept_numbers(config, WIDTH) == pytest.approx(found, rel=0.2)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
