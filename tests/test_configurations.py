@@ -24,6 +24,7 @@ import worldmodel.pretrain
 import worldmodel.representation.cache_latents
 import worldmodel.representation.import_pretrained
 import worldmodel.representation.make_pixels
+import worldmodel.representation.pair
 import worldmodel.representation.probe
 import worldmodel.representation.statistics
 import worldmodel.representation.train
@@ -81,6 +82,11 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         worldmodel.representation.make_pixels,
         worldmodel.representation.make_pixels.MakePixels,
         ("data=[d]", "out=o"),
+    ),
+    "worldmodel/conf/pair.yaml": (
+        worldmodel.representation.pair,
+        worldmodel.representation.pair.PairConfig,
+        ("understanding=u", "generation=g", "out=o"),
     ),
     "worldmodel/conf/pretrain.yaml": (worldmodel.pretrain, PretrainConfig, PRETRAIN),
     "worldmodel/conf/probe.yaml": (

@@ -64,7 +64,12 @@ def describe(config: DescribeConfig) -> Description:
     if config.latents_per_frame is None or config.latent_channels is None:
         raise ValueError("needed latents_per_frame and latent_channels, got none; give both")
     shape = config.model
-    model = on_meta(shape, vocab_size=config.vocab_size, latent_channels=config.latent_channels)
+    model = on_meta(
+        shape,
+        vocab_size=config.vocab_size,
+        latent_channels=config.latent_channels,
+        latents_per_frame=config.latents_per_frame,
+    )
     parameters = count_parameters(model)
     flops = 3 * max(
         forward_flops(model, num_seen=config.tokens_per_row // 2, is_image=is_image)

@@ -201,9 +201,8 @@ class Packer:
         latents[torch.from_numpy(stacked["is_image"])] = looked_up.flatten(
             0, 1
         )  # frame token -> image tokens
-        return replace(
-            _to_batch(stacked, latents, latents_per_frame=self.latents_per_frame),
-            num_context_channels=num_context,
+        return _to_batch(
+            stacked, latents, latents_per_frame=self.latents_per_frame, num_context_channels=num_context
         )
 
     def _tokens_of(self, document: Document) -> dict[str, TokenizedText]:
@@ -239,7 +238,11 @@ class Packer:
 
 
 def _to_batch(
-    columns: dict[str, np.ndarray], latents: Float[Tensor, "row token channel"], *, latents_per_frame: int
+    columns: dict[str, np.ndarray],
+    latents: Float[Tensor, "row token channel"],
+    *,
+    latents_per_frame: int,
+    num_context_channels: int,
 ) -> PackedBatch:
     _check_frames_are_whole(columns, latents_per_frame)
     previous, weight = columns.pop("previous"), columns.pop("weight")
@@ -254,6 +257,7 @@ def _to_batch(
         text_weight=torch.from_numpy(weight[row, token]),
         text_kind=tensors["kind"][row, token],
         latents_per_frame=latents_per_frame,
+        num_context_channels=num_context_channels,
     )
 
 

@@ -40,7 +40,7 @@ class LessonConfig:
     max_context: int = 4
     min_horizon: int = 1
     max_horizon: int = 16
-    """Shortest and longest action [frames]; a student learns best what it is to be asked: a plan's horizon."""
+    """Shortest and longest action [frames]; a student learns best what it is asked: a plan's horizon."""
     teacher_steps: int = 25
 
     def __post_init__(self) -> None:

@@ -10,9 +10,12 @@ import torch
 from torch import nn
 
 from worldmodel.feedforward import Experts, FeedForwardKind, PerModality, SwiGlu
+from worldmodel.latent_io import LatentIo, UnetInput, UnetOutput, kept_numbers, way_in_flops, way_out_flops
 from worldmodel.optimisation import OptimisationConfig, Optimisers
 from worldmodel.transfusion import Block, Transfusion, TransfusionConfig
 
+NOT_EVERY_TOKEN = ("text_embedding.", "place_embedding.", "latent_input.", "latent_output.")
+"""Parameters that are looked up, or counted by themselves."""
 FLOAT32_BYTES = 4
 BFLOAT16_BYTES = 2
 
@@ -83,19 +86,30 @@ def forward_flops(model: Transfusion, *, num_seen: int, is_image: bool) -> int:
     """Return the floating-point operations of one token's forward pass that attends to `num_seen` tokens.
 
     Two for each weight it is multiplied with, and for each product in attention's scores and sums (as in
-    arXiv 2204.02311, appendix B). Norms, rotations and the embedding's lookup are not counted.
+    arXiv 2204.02311, appendix B). Norms, rotations and the embedding's lookup are not counted. Of a U-Net a
+    token of an image counts all, the way in twice, once for what the way out reads of it.
     """
     counted = count_parameters(model)
     weights = (counted.active_image if is_image else counted.active_text) - counted.total
     weights += sum(
         parameter.numel()
         for name, parameter in model.named_parameters()
-        if parameter.dim() > 1 and name not in ("text_embedding.weight", "place_embedding.weight")
+        if parameter.dim() > 1 and not name.startswith(NOT_EVERY_TOKEN)
     )
     text_head = num_parameters(model.text_embedding if model.config.tie_embeddings else model.text_output)
     weights -= 0 if model.config.tie_embeddings else text_head
-    weights += 0 if is_image else text_head - num_parameters(model.latent_output)
-    return 2 * weights + 4 * model.config.num_blocks * model.config.width * num_seen
+    weights += 0 if is_image else text_head
+    flops = 2 * weights + 4 * model.config.num_blocks * model.config.width * num_seen
+    if isinstance(model.latent_input, UnetInput) and isinstance(model.latent_output, UnetOutput):
+        return flops + (_unet_flops(model, model.latent_input, model.latent_output) if is_image else 0)
+    every_token = num_parameters(model.latent_input)
+    return flops + 2 * (every_token + (num_parameters(model.latent_output) if is_image else 0))
+
+
+def _unet_flops(model: Transfusion, way_in: UnetInput, way_out: UnetOutput) -> int:
+    tokens = way_in.latents_per_frame
+    time = 2 * num_parameters(model.time_embedding) // tokens  # once more a frame, for the way out
+    return 2 * way_in_flops(way_in) + way_out_flops(way_out, latents_per_frame=tokens) + time
 
 
 def state_bytes(model: Transfusion, optimisation: OptimisationConfig) -> int:
@@ -112,7 +126,8 @@ def activation_bytes(config: TransfusionConfig, *, num_tokens: int, recompute: b
 
     Of every linear layer its input, of every norm its input and factor, of attention (fused) queries, keys,
     values and output, of SwiGLU its gate, value and product. Logits, and the scores of attention that is not
-    fused, come on top. With `recompute` all that is of one block only, and of the others their inputs.
+    fused, come on top. With `recompute` all that is of one block only, and of the others their inputs. Of a
+    U-Net all counts as if every token were an image's.
     """
     width = config.width
     keys_values = 2 * config.num_kv_heads * config.head_dim
@@ -131,7 +146,8 @@ def activation_bytes(config: TransfusionConfig, *, num_tokens: int, recompute: b
     feedforward = num_inputs * width + 4 * hidden
     block = norms + attention + feedforward
     blocks = block + config.num_blocks * width if recompute else config.num_blocks * block
-    return BFLOAT16_BYTES * num_tokens * blocks
+    unet = kept_numbers(config.unet, width) if config.latent_io is LatentIo.unet else 0
+    return BFLOAT16_BYTES * num_tokens * (blocks + unet)
 
 
 def cache_bytes(config: TransfusionConfig, *, num_tokens: int) -> int:

@@ -17,13 +17,12 @@ NUM_LATENTS = 4
 
 
 class RandomLatents:
-    """Latents of 50 frames, standard normal."""
+    """Latents of 50 frames, standard normal: `num_context_channels` and `num_channels` side by side."""
 
-    num_channels = CHANNELS
-    num_context_channels = 0
-
-    def __init__(self) -> None:
-        self.table = torch.randn(50, NUM_LATENTS, CHANNELS, generator=torch.Generator().manual_seed(3))
+    def __init__(self, num_channels: int = CHANNELS, num_context_channels: int = 0) -> None:
+        self.num_channels, self.num_context_channels = num_channels, num_context_channels
+        shape = (50, NUM_LATENTS, num_context_channels + num_channels)
+        self.table = torch.randn(shape, generator=torch.Generator().manual_seed(3))
 
     def lookup(self, keys: Sequence[FrameKey]) -> torch.Tensor:
         return self.table[torch.tensor([key.frame for key in keys], dtype=torch.long)]
@@ -34,12 +33,11 @@ class IndexedRepresentation:
 
     image_size = 8
     num_tokens = NUM_LATENTS
-    num_channels = CHANNELS
-    num_context_channels = 0
     fingerprint = "indexed"
 
     def __init__(self, latents: RandomLatents) -> None:
         self._table = latents.table
+        self.num_channels, self.num_context_channels = latents.num_channels, latents.num_context_channels
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
         return self._table[frames[:, 0, 0, 0].long()]
@@ -70,10 +68,16 @@ def latents() -> RandomLatents:
 def make_model(tokenizer: TextTokenizer) -> Callable[..., Transfusion]:
     """Return a builder of small models whose latent output is not zero."""
 
-    def make(**sizes: object) -> Transfusion:
+    def make(*, channels: int = CHANNELS, context_channels: int = 0, **sizes: object) -> Transfusion:
         defaults = dict(width=48, num_blocks=2, num_heads=3, num_kv_heads=1, text_hidden=40, image_hidden=56)
         config = TransfusionConfig(**(defaults | sizes))  # pyright: ignore[reportArgumentType]
-        model = Transfusion(config, vocab_size=tokenizer.vocab_size, latent_channels=CHANNELS)
+        model = Transfusion(
+            config,
+            vocab_size=tokenizer.vocab_size,
+            latent_channels=channels,
+            context_channels=context_channels,
+            latents_per_frame=NUM_LATENTS,
+        )
         generator = torch.Generator().manual_seed(1)
         model.initialise(generator=generator)
         with torch.no_grad():
