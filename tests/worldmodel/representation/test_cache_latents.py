@@ -11,7 +11,7 @@ import torch
 from data_tools.documents import FrameKey
 from data_tools.trajectory import write_trajectory
 from tests.data_tools.recordings import texts
-from tests.worldmodel.representation.synthetic import make_trajectory
+from tests.worldmodel.representation.synthetic import TINY, make_trajectory
 from tests.worldmodel.representation.test_pixels import make_representation
 from tests.worldmodel.representation.test_small_vae import SHAPE
 from tests.worldmodel.tiny_run import make_config
@@ -26,7 +26,7 @@ from worldmodel.representation.cache_latents import run as cache
 from worldmodel.representation.codec import CodecRepresentation
 from worldmodel.representation.normalisation import Normalisation
 from worldmodel.representation.open import load_representation
-from worldmodel.representation.rae import initialise
+from worldmodel.representation.rae import RaeRepresentation, initialise, with_statistics
 from worldmodel.representation.small_vae import SmallVae
 
 LENGTHS = (5, 6, 7, 9, 4, 6, 5, 8)
@@ -106,9 +106,16 @@ def test_a_stopped_caching_goes_on_where_it_was(recordings, tmp_path, monkeypatc
     assert encoded == [*LENGTHS[:3], 0, *LENGTHS[3:]]
 
 
-def test_what_is_cached_in_bfloat16_is_not_computed_again(recordings, tmp_path):
-    save_small_vae(tmp_path / "vae")
-    config = CacheConfig(representation=str(tmp_path / "vae"), data=str(recordings))
+@pytest.mark.parametrize("kind", ["vae", "rae"])
+def test_what_is_cached_in_bfloat16_is_not_computed_again(kind, recordings, tmp_path):
+    folder = tmp_path / kind
+    if kind == "vae":
+        save_small_vae(folder)
+    else:
+        untrained = RaeRepresentation.create(TINY, generator=torch.Generator().manual_seed(0))
+        mean, std = torch.full((4, 64), 0.1), torch.full((4, 64), 0.3)  # neither is exact in bfloat16
+        with_statistics(untrained, mean=mean, std=std).save(folder)
+    config = CacheConfig(representation=str(folder), data=str(recordings))
     cache(replace(config, precision=Precision.bfloat16))
     before = cached(recordings / CACHE)
     cache(config)
