@@ -17,7 +17,7 @@ import torch
 from tests.worldmodel.tiny_run import SHAPE, make_config, make_corpus, run
 from worldmodel.checkpoint import latest_step
 from worldmodel.model_folder import SHIPPED, load_model, resolve
-from worldmodel.representation.rae import RaeRepresentation
+from worldmodel.representation.rae import RaeRepresentation, with_statistics
 from worldmodel.tensor_file import read_tensors, write_tensors
 from worldmodel.tokenizer import TextTokenizer
 from worldmodel.training_record import read_record
@@ -206,7 +206,9 @@ def test_parts_of_two_models_are_refused(finished):
         load_model(folder)
     (folder / "tokenizer.json").write_bytes(tokenizer)
     other = replace(SHAPE, hidden_size=128)
-    RaeRepresentation.create(other, generator=torch.Generator().manual_seed(0)).save(folder)
+    untrained = RaeRepresentation.create(other, generator=torch.Generator().manual_seed(0))
+    mean, std = torch.zeros(4, 128), torch.full((4, 128), 2.0)
+    with_statistics(untrained, mean=mean, std=std).save(folder)
     with pytest.raises(ValueError, match=r"needs 64 channels, representation\.safetensors has 128"):
         load_model(folder)
 

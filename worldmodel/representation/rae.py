@@ -82,6 +82,7 @@ class RaeRepresentation:
         # The plain `Module.to`: the one of diffusers warns about parts that this model does not have.
         nn.Module.to(autoencoder, device=device, dtype=dtype)
         self.autoencoder = autoencoder.eval().requires_grad_(False)
+        self._fingerprint: str | None = None
 
     @classmethod
     def create(cls, config: RaeConfig, *, generator: torch.Generator) -> "RaeRepresentation":
@@ -107,7 +108,13 @@ class RaeRepresentation:
             autoencoder.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         except (KeyError, TypeError, RuntimeError) as error:
             raise ValueError(f"{path} does not hold a representation: {error}") from error
-        return cls(config, autoencoder, device=device, dtype=dtype)
+        loaded = cls(config, autoencoder)
+        if (device, dtype) == ("cpu", torch.float32):
+            return loaded
+        # The fingerprint is of the file, not of what is rounded to compute.
+        rounded = loaded.in_precision(dtype, device=device)
+        rounded._fingerprint = loaded.fingerprint
+        return rounded
 
     def save(self, folder: Path, *, dtype: torch.dtype = torch.bfloat16) -> None:
         """Write the weights in `dtype`, the configuration and the latent statistics (float32) as one file."""
@@ -151,6 +158,8 @@ class RaeRepresentation:
     @property
     def fingerprint(self) -> str:
         """Hash of everything that `encode` depends on; a cache of latents is only good for one."""
+        if self._fingerprint is not None:
+            return self._fingerprint
         digest = hashlib.sha256(repr(self.config).encode())
         for name, tensor in self.autoencoder.state_dict().items():
             if not name.startswith("decoder."):

@@ -26,6 +26,7 @@ from worldmodel.representation.import_pretrained import ImportConfig, Source, im
 from worldmodel.representation.kind import Kind
 from worldmodel.representation.open import load_any
 from worldmodel.representation.public_rae import PublicRae
+from worldmodel.representation.public_weights import read_decoder
 from worldmodel.representation.rae import initialise
 
 
@@ -246,3 +247,13 @@ def test_weights_with_a_part_missing_are_refused(tmp_path):
         import_pretrained(
             ImportConfig(kind=Source.siglip2, out=str(tmp_path / "out"), encoder=str(tmp_path / "encoder"))
         )
+
+
+def test_a_decoder_of_scale_rae_has_the_form_and_the_weights_it_was_written_with(tmp_path):
+    codec = make_codec(Kind.siglip2)
+    scale_rae_files(codec, tmp_path / "decoder")
+    read = read_decoder(str(tmp_path / "decoder"), file=None)
+    assert read.form == DECODER and read.normalisation is None
+    weights = codec.decoder.state_dict()
+    assert weights.keys() == read.weights.keys()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in read.weights.items())

@@ -11,6 +11,7 @@ from worldmodel.precision import Precision
 from worldmodel.representation.open import load_representation
 from worldmodel.representation.small_vae import SmallVae, SmallVaeConfig, divergence
 from worldmodel.representation.stage import StageConfig
+from worldmodel.representation.train import open_frames
 from worldmodel.representation.train_vae import VaeTraining, train_vae
 from worldmodel.representation.unshuffle import to_maps, to_tokens
 from worldmodel.tensor_file import read_tensors
@@ -60,7 +61,8 @@ def test_training_lowers_the_loss_normalises_and_repeats_exactly(recordings, tmp
     assert first.fingerprint == second.fingerprint
     losses = read_tensors(tmp_path / "first/vae.safetensors")["losses"]
     assert losses[-1] < losses[0]
-    frames = torch.cat([torch.from_numpy(make_trajectory("", 6 + k, seed=k).frames) for k in range(3)])
+    cache = open_frames([str(recordings)], tmp_path / "first/cache", image_size=32)
+    frames = cache.at(torch.arange(21))
     latents = first.encode(frames)
     assert latents.shape == (21, 4, 12)
     torch.testing.assert_close(latents.mean(dim=0), torch.zeros(4, 12), atol=1e-3, rtol=0)

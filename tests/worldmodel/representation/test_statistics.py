@@ -25,7 +25,9 @@ def recordings(tmp_path):
 
 def all_frames() -> torch.Tensor:
     """Return what the recordings hold, as long as they are not compressed: JPEG changes noise."""
-    return torch.cat([torch.from_numpy(make_trajectory("", n, seed=k).frames) for k, n in enumerate(LENGTHS)])
+    return torch.cat(
+        [torch.from_numpy(make_trajectory("walk", n, seed=k).frames) for k, n in enumerate(LENGTHS)]
+    )
 
 
 def make_untrained(kind: str, folder) -> None:
