@@ -21,6 +21,7 @@ import worldmodel.describe
 import worldmodel.pretrain
 import worldmodel.representation.probe
 import worldmodel.representation.train
+import worldmodel.routing
 from data_tools.config import to_dict, to_object
 from data_tools.mixture import MixtureConfig
 from tests.architecture import PACKAGES, ROOT
@@ -55,6 +56,11 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         worldmodel.representation.probe,
         worldmodel.representation.probe.ProbeConfig,
         ("train=[t]", "held_out=[h]", "out=o"),
+    ),
+    "worldmodel/conf/routing.yaml": (
+        worldmodel.routing,
+        worldmodel.routing.RoutingConfig,
+        ("model=m", "data=d", "text=t", "out=o"),
     ),
     "worldmodel/conf/representation.yaml": (
         worldmodel.representation.train,

@@ -44,7 +44,9 @@ def test_parts_of_a_batch_add_up_to_its_balance_loss_and_its_gradient(generator)
     counts = counts_of(indices, 5)
     parts = [load_balance_loss(load_of(part, counts)[1], counts, top_k=2) for part in scores.split((2, 6, 3))]
     torch.testing.assert_close(torch.stack(parts).sum(), whole)
-    torch.testing.assert_close(torch.autograd.grad(sum(parts), scores), torch.autograd.grad(whole, scores))
+    torch.testing.assert_close(
+        torch.autograd.grad(torch.stack(parts).sum(), scores), torch.autograd.grad(whole, scores)
+    )
 
 
 def test_layers_add_up(generator):
