@@ -100,11 +100,12 @@ def _two_roles(axes: Any, found: RoutingCounts, statistics: RoutingStatistics) -
         colour = (0.15, 0.3, 0.9 * layer / max(1, len(one) - 1))
         axes.scatter(x, y, s=14, color=colour, label=f"layer {layer}" if layer in (0, len(one) - 1) else None)
     limit = max(one.max().item(), other.max().item()) * 1.05
-    axes.plot((0, limit), (0, limit), color="black", linestyle="--", linewidth=1)
+    label = f"equal; published: r of at least {PUBLISHED_CORRELATION:.2f}"
+    axes.plot((0, limit), (0, limit), color="black", linestyle="--", linewidth=1, label=label)
     known = [value for value in statistics.correlation if value is not None]
     ours = f"r from {min(known):.2f} to {max(known):.2f}" if known else "no clean context"
     axes.set(
-        title=f"Understanding and generation: {ours} (published: >= {PUBLISHED_CORRELATION:.2f})",
+        title=f"Understanding and generation: {ours}",
         xlabel="share of understanding tokens",
         ylabel="share of generation tokens",
     )

@@ -175,3 +175,24 @@ def test_sizes_that_grouped_products_cannot_align_are_refused():
         ExpertsConfig(expert_hidden=12)
     with pytest.raises(ValueError, match=r"width .* must be a multiple of 8, got 20"):
         Experts(20, CONFIG)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("shared", "balancing"), KINDS)
+def test_on_a_gpu_experts_equal_the_loop_over_tokens(generator, dtype, shared, balancing):
+    """Most of 40 experts stay empty: their gradients must be zeros, not what memory held."""
+    config = dataclasses.replace(CONFIG, num_experts=40, shared=shared, balancing=balancing)
+    layer = drawn(Experts(16, config), generator).cuda()
+    tokens = torch.randn(7, 16, generator=generator).to("cuda", dtype).requires_grad_()
+    output, load = layer(tokens, Modalities.of(IS_IMAGE.cuda()))
+    assert (load[0] == 0).any()
+    expected = by_token(layer, tokens, IS_IMAGE)
+    tolerance = 1e-4 if dtype is torch.float32 else 5e-2
+    torch.testing.assert_close(output, expected, atol=tolerance, rtol=tolerance)
+    parameters = [tokens, layer.gate_and_input, layer.output, layer.router.weight]
+    found, wanted = (
+        torch.autograd.grad(each.float().square().sum(), parameters) for each in (output, expected)
+    )
+    for one, other in zip(found, wanted, strict=True):
+        assert (one - other).float().norm() <= 10 * tolerance * other.float().norm() + 1e-6
