@@ -80,7 +80,7 @@ def test_two_ranks_train_as_one_does(tmp_path, balancing):
         ],
         check=True,
         capture_output=True,
-        timeout=300,
+        timeout=600,
     )
     logs = [
         [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
