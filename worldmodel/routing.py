@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import hydra
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from omegaconf import MISSING, DictConfig
 
@@ -26,11 +24,12 @@ from data_tools.whole_file import whole_file, write_text
 from worldmodel.batches import Batches
 from worldmodel.checkpoint import read_json
 from worldmodel.corpus import make_batches, make_corpus
-from worldmodel.model_folder import load_model
+from worldmodel.model_folder import load_model, resolve
 from worldmodel.objective import ObjectiveConfig, flow_errors
 from worldmodel.predictor import WorldModel
 from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.recordings import open_recordings
+from worldmodel.representation.rae import RaeRepresentation
 from worldmodel.routing_counts import GENERATION, TEXT, UNDERSTANDING, RoutingCounts, groups_of, recorded
 from worldmodel.routing_plots import draw
 from worldmodel.routing_statistics import RoutingStatistics, statistics_of
@@ -70,8 +69,7 @@ def run(config: RoutingConfig) -> RoutingStatistics:
     statistics = statistics_of(found, top_k=top_k)
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
-    with whole_file(out / "routing.parquet") as temporary:
-        pq.write_table(table_of(found), temporary)
+    write_table(found, out / "routing.parquet")
     draw(found, statistics, out / "routing.png")
     write_text(out / "routing.json", json.dumps(asdict(statistics), indent=1))
     return statistics
@@ -92,8 +90,11 @@ def count_routing(model: WorldModel, batches: Batches, config: RoutingConfig) ->
     return total
 
 
-def table_of(found: RoutingCounts) -> pa.Table:
-    """Return a row for each layer, group, bin and expert."""
+def write_table(found: RoutingCounts, path: Path) -> None:
+    """Write a row for each layer, group, bin and expert as Parquet."""
+    import pyarrow as pa  # noqa: PLC0415 (training needs no Parquet)
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
     rows = [
         {
             "layer": layer,
@@ -107,7 +108,8 @@ def table_of(found: RoutingCounts) -> pa.Table:
         for group, experts in enumerate(groups)
         for expert, count in enumerate(experts)
     ]
-    return pa.Table.from_pylist(rows)
+    with whole_file(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows), temporary)
 
 
 def _open(config: RoutingConfig) -> tuple[WorldModel, RoutingConfig]:
@@ -118,15 +120,17 @@ def _open(config: RoutingConfig) -> tuple[WorldModel, RoutingConfig]:
     content = read_json(folder / "config.json").get("config")
     if not isinstance(content, dict) or not {"seed", "heldout_share"} <= content.keys():
         raise ValueError(f"{folder / 'config.json'} is not that of a pretraining run; give its model folder")
-    config = replace(config, seed=content["seed"], heldout_share=content["heldout_share"])
-    return load_model(folder / "model"), config
+    folder = folder / "model"
+    config = replace(config, model=str(folder), seed=content["seed"], heldout_share=content["heldout_share"])
+    return load_model(folder), config
 
 
 def _heldout_batches(config: RoutingConfig, model: WorldModel) -> Batches:
     trajectories = open_recordings([config.data])
     split = split_by_trajectory(trajectories, seed=config.seed, held_out_fraction=config.heldout_share)
     texts = read_texts_of_use(Use.evaluation, Path(config.text))
-    corpus = make_corpus(model.representation, split.held_out, texts, Path(config.data) / ".cache")
+    representation = RaeRepresentation.load(resolve(config.model))
+    corpus = make_corpus(representation, split.held_out, texts, Path(config.data) / ".cache")
     settings = PretrainConfig(
         data=config.data,
         text=config.text,
@@ -138,7 +142,7 @@ def _heldout_batches(config: RoutingConfig, model: WorldModel) -> Batches:
         documents=config.documents,
         mixture=config.mixture,
     )
-    latents_per_frame = model.representation.num_tokens
+    latents_per_frame = representation.num_tokens
     return make_batches(
         settings, corpus, model.tokenizer, latents_per_frame=latents_per_frame, role="heldout"
     )

@@ -47,7 +47,12 @@ def _specialisation(axes: Any, statistics: RoutingStatistics) -> None:
 def _preferences(figure: Any, axes: Any, found: RoutingCounts) -> None:
     values = preferences(found).sort(dim=1).values.numpy()
     shown = axes.imshow(values, aspect="auto", cmap="coolwarm", vmin=0, vmax=1, interpolation="nearest")
-    axes.set(title="Where an expert's tokens come from", xlabel="experts, sorted", ylabel="layer")
+    axes.set(
+        title="Where an expert's tokens come from",
+        xlabel="experts, sorted",
+        ylabel="layer",
+        yticks=range(len(values)),
+    )
     figure.colorbar(shown, ax=axes, label="0: text alone, 1: images alone")
 
 
@@ -56,7 +61,12 @@ def _utilisation(figure: Any, axes: Any, found: RoutingCounts, statistics: Routi
     relative = (load / load.mean(dim=1, keepdim=True)).sort(dim=1, descending=True).values.numpy()
     shown = axes.imshow(relative, aspect="auto", cmap="viridis", vmin=0, interpolation="nearest")
     entropy = f"entropy {min(statistics.entropy):.3f} to {max(statistics.entropy):.3f} of an even load's"
-    axes.set(title=f"Utilisation: {entropy}", xlabel="experts, busiest first", ylabel="layer")
+    axes.set(
+        title=f"Utilisation: {entropy}",
+        xlabel="experts, busiest first",
+        ylabel="layer",
+        yticks=range(len(relative)),
+    )
     figure.colorbar(shown, ax=axes, label="load over the mean")
 
 

@@ -112,7 +112,7 @@ def _in_turn(
         for name, each in times.items()
         if name != "experts"
     }
-    return {f"{name}_s": round(statistics.median(each), 5) for name, each in times.items()} | ratios
+    return {**{f"{name}_s": round(statistics.median(each), 5) for name, each in times.items()}, **ratios}
 
 
 def _timed(run: Callable[[], object], device: torch.device) -> float:

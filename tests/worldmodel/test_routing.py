@@ -13,7 +13,7 @@ from worldmodel.documents import Packer
 from worldmodel.feedforward import ExpertsConfig, FeedForwardKind, Modalities
 from worldmodel.flow import FlowConfig
 from worldmodel.router import Router, top_experts
-from worldmodel.routing import table_of
+from worldmodel.routing import write_table
 from worldmodel.routing_counts import (
     GENERATION,
     NUM_GROUPS,
@@ -50,7 +50,7 @@ def counts_with(text: list[int], understanding: list[int], generation: list[list
     """One layer; the first bins of flow time as given, the others empty."""
     counts = torch.zeros(1, NUM_GROUPS, len(text), dtype=torch.long)
     counts[0, TEXT], counts[0, UNDERSTANDING] = torch.tensor(text), torch.tensor(understanding)
-    counts[0, GENERATION : GENERATION + len(generation)] = torch.tensor(generation)
+    counts[0, GENERATION : GENERATION + len(generation)] = torch.tensor(generation).view(-1, len(text))
     return RoutingCounts(counts)
 
 
@@ -145,8 +145,7 @@ def test_what_cannot_be_computed_is_absent():
 
 def test_the_table_and_the_picture_hold_all_counts(tmp_path):
     found = counts_with([6, 2, 0, 0], [0, 2, 6, 0], [[0, 1, 3, 0], [0, 3, 1, 0]])
-    table = table_of(found)
-    pq.write_table(table, tmp_path / "routing.parquet")
+    write_table(found, tmp_path / "routing.parquet")
     rows = pq.read_table(tmp_path / "routing.parquet").to_pylist()
     assert sum(row["count"] for row in rows) == int(found.counts.sum())
     (row,) = [row for row in rows if (row["role"], row["time_bin"], row["expert"]) == ("generation", 1, 2)]
