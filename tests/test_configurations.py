@@ -29,6 +29,7 @@ import worldmodel.representation.probe
 import worldmodel.representation.statistics
 import worldmodel.representation.train
 import worldmodel.representation.train_vae
+import worldmodel.routing
 from data_tools.config import to_dict, to_object
 from data_tools.mixture import MixtureConfig
 from tests.architecture import PACKAGES, ROOT
@@ -98,6 +99,11 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         worldmodel.representation.train,
         worldmodel.representation.train.RepresentationConfig,
         ("data=[d]", "out=o"),
+    ),
+    "worldmodel/conf/routing.yaml": (
+        worldmodel.routing,
+        worldmodel.routing.RoutingConfig,
+        ("model=m", "data=d", "text=t", "out=o"),
     ),
     "worldmodel/conf/statistics.yaml": (
         worldmodel.representation.statistics,

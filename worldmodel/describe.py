@@ -22,7 +22,6 @@ from worldmodel.sizes import (
     on_meta,
     state_bytes,
 )
-from worldmodel.transfusion import TransfusionConfig
 
 ACTION_TOKENS = 26
 """Of an action's text and the markers of its frame, about."""
@@ -49,6 +48,9 @@ class Description:
     parameters_total: int
     parameters_active: int
     num_experts: int
+    """Of a block, shared ones included."""
+    expert_hidden: int
+    """Hidden units of a routed expert; 0 without experts."""
     flops_per_token: int
     flops_per_step: int
     tokens_per_step: int
@@ -63,7 +65,8 @@ def describe(config: DescribeConfig) -> Description:
     """Count; ValueError if the shape of the latents is not known."""
     if config.latents_per_frame is None or config.latent_channels is None:
         raise ValueError("needed latents_per_frame and latent_channels, got none; give both")
-    shape = config.model
+    shape, experts = config.model, config.model.experts
+    is_mixture = shape.feedforward is FeedForwardKind.experts
     model = on_meta(
         shape,
         vocab_size=config.vocab_size,
@@ -81,7 +84,8 @@ def describe(config: DescribeConfig) -> Description:
     return Description(
         parameters_total=parameters.total,
         parameters_active=max(parameters.active_text, parameters.active_image),
-        num_experts=_num_experts(shape),
+        num_experts=experts.num_experts + experts.num_shared if is_mixture else 0,
+        expert_hidden=experts.expert_hidden if is_mixture else 0,
         flops_per_token=flops,
         flops_per_step=flops * tokens,
         tokens_per_step=tokens,
@@ -93,11 +97,6 @@ def describe(config: DescribeConfig) -> Description:
         plan_context_bytes=cache_bytes(shape, num_tokens=context),
         plan_candidate_bytes=cache_bytes(shape, num_tokens=candidates),
     )
-
-
-def _num_experts(config: TransfusionConfig) -> int:
-    """Return how many experts a block has, with those that all tokens of a modality share."""
-    return config.experts.num_experts + 2 if config.feedforward is FeedForwardKind.experts else 0
 
 
 store("describe_schema", DescribeConfig)

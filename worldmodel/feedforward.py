@@ -8,6 +8,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from worldmodel.dispatch import Places, gather, spread
+from worldmodel.router import Balancing, Router, load_of
+
+GROUPED_MULTIPLE = 8
+"""Both sizes of a grouped product's matrices are multiples of it: 16 bytes of bfloat16."""
+
 
 class FeedForwardKind(Enum):
     """Which feed-forward layer a block has."""
@@ -17,37 +23,130 @@ class FeedForwardKind(Enum):
     experts = "experts"
 
 
+class SharedExperts(Enum):
+    """Which experts work for tokens without being chosen."""
+
+    none = "none"
+    one = "one"  # for all tokens
+    per_modality = "per_modality"  # one for text, one for images
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExpertsConfig:
-    """A mixture of experts with one shared expert for each modality.
+    """A mixture of experts: routed ones, and shared ones beside them.
 
-    Source: arXiv 2603.03276, Table 2: one text and one vision expert always on, then top-15 of 256 routed.
+    Source: arXiv 2603.03276, Table 2: one text and one vision expert always on, then top-15 of 254 routed, is
+    the best; without shared experts top-16 of 256.
     """
 
     num_experts: int = 16
+    """Routed experts; the paper's counts hold the shared ones too."""
     top_k: int = 3
+    """Routed experts that a token goes to."""
     expert_hidden: int = 128
+    shared: SharedExperts = SharedExperts.per_modality
     shared_hidden: int = 128
+    balancing: Balancing = Balancing.loss
     balance_weight: float = 0.01
     """Weight of the load-balance loss; the paper's value is unknown, this is Switch's (arXiv 2101.03961)."""
+    bias_rate: float = 0.001
+    """By how much `Balancing.bias` moves a bias each step (arXiv 2408.15664)."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.top_k <= self.num_experts:
             raise ValueError(f"need 1 <= top_k <= num_experts, got {self.top_k} and {self.num_experts}")
+        if self.expert_hidden < 1 or self.expert_hidden % GROUPED_MULTIPLE:
+            raise ValueError(
+                f"expert_hidden must be a multiple of {GROUPED_MULTIPLE}, got {self.expert_hidden}: grouped "
+                "products in bfloat16 need rows of whole 16 bytes. Choose another granularity or width."
+            )
+        if self.shared is not SharedExperts.none and self.shared_hidden < 1:
+            raise ValueError(
+                f"shared_hidden must be at least 1, got {self.shared_hidden}; use shared=none for none"
+            )
+        if not (self.balance_weight >= 0 and self.bias_rate >= 0):
+            raise ValueError(
+                f"balance_weight and bias_rate must be at least 0, got {self.balance_weight} and "
+                f"{self.bias_rate}"
+            )
+
+    @classmethod
+    def of_granularity(
+        cls,
+        granularity: int,
+        *,
+        width: int,
+        num_experts: int | None = None,
+        shared: SharedExperts = SharedExperts.per_modality,
+        balancing: Balancing = Balancing.loss,
+    ) -> "ExpertsConfig":
+        """Cut feed-forward layers of hidden size 4 * width into `granularity` experts each.
+
+        All experts, shared ones too, have 4 * width / granularity units, and `granularity` of them work for
+        each token, whatever the settings: models so made have equal active parameters, but for the router.
+        `num_experts` is the number of all; None is 16 layers' worth. Source: arXiv 2603.03276 (16 experts of
+        8192 at granularity 1, 256 of 512 at 16, 1024 of 128 at 64).
+        """
+        if granularity < 1 or 4 * width % granularity:
+            raise ValueError(f"granularity must divide 4 * width = {4 * width}, got {granularity}")
+        num_experts = 16 * granularity if num_experts is None else num_experts
+        match shared:
+            case SharedExperts.none:
+                num_on, num_shared = 0, 0
+            case SharedExperts.one:
+                num_on, num_shared = 1, 1
+            case SharedExperts.per_modality:
+                num_on, num_shared = 1, 2
+        if granularity == num_on:
+            raise ValueError(
+                "at granularity 1 a token has one expert, so that a shared one leaves none to choose; "
+                "use shared=none"
+            )
+        return cls(
+            num_experts=num_experts - num_shared,
+            top_k=granularity - num_on,
+            expert_hidden=4 * width // granularity,
+            shared=shared,
+            shared_hidden=4 * width // granularity,
+            balancing=balancing,
+        )
+
+    @property
+    def num_shared(self) -> int:
+        """How many experts are shared."""
+        match self.shared:
+            case SharedExperts.none:
+                return 0
+            case SharedExperts.one:
+                return 1
+            case SharedExperts.per_modality:
+                return 2
 
 
 @dataclass(frozen=True)
 class Modalities:
-    """Where the text and the image tokens of a flattened batch lie; computed once, used in every block."""
+    """Where the text and the image tokens of a flattened batch lie; computed once, used in every block.
+
+    `place_of` says where each token lies among all, text before images.
+    """
 
     text: Int[Tensor, " text_token"]
     image: Int[Tensor, " image_token"]
+    place_of: Int[Tensor, " token"]
+
+    @property
+    def order(self) -> Int[Tensor, " token"]:
+        """The tokens, text before images: the inverse of `place_of`."""
+        return torch.cat((self.text, self.image))
 
     @classmethod
     def of(cls, is_image: Bool[Tensor, " *batch"]) -> "Modalities":
         """Index the tokens of a batch, flattened in row-major order."""
         flat = is_image.flatten()
-        return cls(text=torch.nonzero(~flat)[:, 0], image=torch.nonzero(flat)[:, 0])
+        text, image = torch.nonzero(~flat)[:, 0], torch.nonzero(flat)[:, 0]
+        order = torch.cat((text, image))
+        place_of = torch.empty_like(order).scatter_(0, order, torch.arange(len(flat), device=flat.device))
+        return cls(text, image, place_of)
 
 
 class Linear(nn.Linear):
@@ -87,67 +186,64 @@ class PerModality(nn.Module):
         self, tokens: Float[Tensor, "token width"], modalities: Modalities
     ) -> Float[Tensor, "token width"]:
         """Apply each modality's layer to its tokens, and only to them."""
-        output = torch.empty_like(tokens)
-        output = output.index_copy(0, modalities.text, self.text(tokens[modalities.text]))
-        return output.index_copy(0, modalities.image, self.image(tokens[modalities.image]))
-
-
-def top_experts(
-    scores: Float[Tensor, "token expert"], *, top_k: int
-) -> tuple[Float[Tensor, "token {top_k}"], Int[Tensor, "token {top_k}"]]:
-    """Return the weights (summing to 1) and the indices of each token's best experts, best first."""
-    values, indices = scores.topk(top_k, dim=-1)
-    return values.softmax(dim=-1), indices
-
-
-def load_balance_loss(
-    scores: Float[Tensor, "token expert"], indices: Int[Tensor, "token top_k"]
-) -> Float[Tensor, ""]:
-    """Return num_experts * sum_e f_e p_e: 1 for a uniform router, num_experts for one that uses one expert.
-
-    f_e is the share of assignments expert e received, p_e its mean probability. Source: arXiv 2101.03961,
-    eq. 4.
-    """
-    num_experts = scores.shape[-1]
-    counts = torch.bincount(indices.flatten(), minlength=num_experts)
-    shares = counts.float() / indices.numel()
-    return num_experts * (shares * scores.softmax(dim=-1).mean(dim=0)).sum()
+        order, place_of = modalities.order, modalities.place_of
+        sorted_tokens = spread(tokens, order, place_of[:, None])
+        text, image = sorted_tokens.split((len(modalities.text), len(modalities.image)))
+        return gather(torch.cat((self.text(text), self.image(image))), order, place_of[:, None])
 
 
 class Experts(nn.Module):
-    """Routed experts computed by grouped matrix products, beside one shared expert for each modality.
-
-    No token is dropped. The router works in float32: bfloat16 keeps 8 significant bits, so close scores tie
-    and the choice of expert would be arbitrary.
-    """
+    """Routed experts computed by grouped matrix products, beside shared ones. No token is dropped."""
 
     def __init__(self, width: int, config: ExpertsConfig) -> None:
         super().__init__()
+        if width % GROUPED_MULTIPLE:
+            raise ValueError(
+                f"the width of a model with experts must be a multiple of {GROUPED_MULTIPLE}, got {width}: "
+                "grouped products in bfloat16 need rows of whole 16 bytes"
+            )
         self.config = config
-        self.router = Linear(width, config.num_experts)
+        self.router = Router(width, config.num_experts, top_k=config.top_k, balancing=config.balancing)
         self.gate_and_input = nn.Parameter(torch.empty(config.num_experts, width, 2 * config.expert_hidden))
         self.output = nn.Parameter(torch.empty(config.num_experts, config.expert_hidden, width))
-        self.shared = PerModality(width, text_hidden=config.shared_hidden, image_hidden=config.shared_hidden)
+        self.shared: SwiGlu | PerModality | None
+        match config.shared:
+            case SharedExperts.none:
+                self.shared = None
+            case SharedExperts.one:
+                self.shared = SwiGlu(width, config.shared_hidden)
+            case SharedExperts.per_modality:
+                hidden = config.shared_hidden
+                self.shared = PerModality(width, text_hidden=hidden, image_hidden=hidden)
 
     def forward(
         self, tokens: Float[Tensor, "token width"], modalities: Modalities
-    ) -> tuple[Float[Tensor, "token width"], Float[Tensor, ""]]:
-        """Return the mixed output of each token's experts and the weighted load-balance loss."""
-        scores = self.router(tokens.float())
-        weights, indices = top_experts(scores, top_k=self.config.top_k)
-        order = indices.flatten().argsort(stable=True)
-        token_of = order // self.config.top_k
-        counts = torch.bincount(indices.flatten(), minlength=self.config.num_experts)
-        routed = self._grouped(tokens[token_of], counts.cumsum(dim=0).int())
-        routed = routed * weights.flatten()[order, None].to(routed.dtype)
-        mixed = torch.zeros_like(tokens).index_add(0, token_of, routed)
-        balance = self.config.balance_weight * load_balance_loss(scores, indices)
-        return mixed + self.shared(tokens, modalities), balance
+    ) -> tuple[Float[Tensor, "token width"], Float[Tensor, "2 expert"]]:
+        """Return the mixed output of each token's experts and the load of the routed ones (`load_of`)."""
+        scores, weights, indices = self.router(tokens)
+        places = Places.of(indices, num_experts=self.config.num_experts)
+        # Spread as tokens are, their gradients come back by a gather too.
+        weight_of = spread(weights.reshape(-1, 1), places.choice_of, places.rows_of.reshape(-1, 1))
+        rows = spread(tokens, places.token_of, places.rows_of)
+        mixed = gather(self._grouped(rows, weight_of, places.ends), places.token_of, places.rows_of)
+        load = load_of(scores, places.counts)
+        match self.shared:
+            case None:
+                return mixed, load
+            case SwiGlu():
+                return mixed + self.shared(tokens), load
+            case PerModality():
+                return mixed + self.shared(tokens, modalities), load
 
     def _grouped(
-        self, sorted_tokens: Float[Tensor, "assigned width"], ends: Int[Tensor, " expert"]
-    ) -> Float[Tensor, "assigned width"]:
-        dtype = sorted_tokens.dtype
-        hidden = F.grouped_mm(sorted_tokens, self.gate_and_input.to(dtype), offs=ends)
+        self,
+        rows: Float[Tensor, "row width"],
+        weights: Float[Tensor, "row 1"],
+        ends: Int[Tensor, " expert"],
+    ) -> Float[Tensor, "row width"]:
+        dtype = rows.dtype
+        hidden = F.grouped_mm(rows, self.gate_and_input.to(dtype), offs=ends)
         gate, value = hidden.chunk(2, dim=-1)
-        return F.grouped_mm(F.silu(gate) * value, self.output.to(dtype), offs=ends)
+        # Weighing what goes into the output matrix weighs what comes out, and is cheaper for small experts.
+        weighed = F.silu(gate) * value * weights.to(dtype)
+        return F.grouped_mm(weighed, self.output.to(dtype), offs=ends)

@@ -51,13 +51,14 @@ class ObjectiveConfig:
 class Losses:
     """The losses of one batch, and its parts by token for whoever wants them split.
 
-    `language` [nats] and `flow` are weighted means; `token_nats` follows `PackedBatch.text_target`,
+    `language` [nats] and `flow` are weighted means; `load` is that of the experts, sums over tokens, for
+    `Transfusion.balance_loss`; `token_nats` follows `PackedBatch.text_target`,
     `flow_errors` the flow targets of the batch in row-major order.
     """
 
     language: Float[Tensor, ""]
     flow: Float[Tensor, ""]
-    balance: Float[Tensor, ""]
+    load: Float[Tensor, "layer 2 expert"]
     token_nats: Float[Tensor, " text_target"]
     flow_errors: Float[Tensor, " flow_target"]
 
@@ -66,9 +67,14 @@ class Losses:
         """The losses of language and flow."""
         return torch.stack((self.language, self.flow))
 
+    @property
+    def counts(self) -> Float[Tensor, "layer expert"]:
+        """How many tokens each expert got."""
+        return self.load[:, 0].detach()
+
     def total(self, weights: Float[Tensor, "2"]) -> Float[Tensor, ""]:
-        """Return the loss to minimise, given the weights of language and flow."""
-        return weights[0] * self.language + weights[1] * self.flow + self.balance
+        """Return the loss of language and flow to minimise, given their weights."""
+        return weights[0] * self.language + weights[1] * self.flow
 
 
 def next_centre(
@@ -113,20 +119,18 @@ def losses(
     """Return the losses of a batch under given noise, computed in `dtype` with errors in float32.
 
     If the batch is some rows of `whole`, sums are divided by the counts of that: what such parts give adds up
-    to the losses of the whole (of the load-balance loss a part gives its share of rows). `recompute` is
-    that of `Transfusion.forward`.
+    to the losses of the whole. `recompute` is that of `Transfusion.forward`.
     """
     whole = batch if whole is None else whole
     noised = _noised(batch, noise)
-    hidden, balance = _hidden_states(model, batch, noised, dtype=dtype, recompute=recompute)
+    hidden, load = _hidden_states(model, batch, noised, dtype=dtype, recompute=recompute)
     token_nats = F.cross_entropy(
         model.text_logits(hidden.flatten(0, 1)[batch.text_from]), batch.text_target, reduction="none"
     )
     language = (token_nats * batch.text_weight).sum() / whole.text_weight.sum().clamp_min(1.0)
     errors = _flow_errors(model, batch, noised, hidden, config)
     flow = errors.sum() / whole.is_flow_target.sum().clamp_min(1)
-    balance = balance * (len(batch.ids) / len(whole.ids))
-    return Losses(language, flow, balance, token_nats, errors)
+    return Losses(language, flow, load, token_nats, errors)
 
 
 def flow_errors(
@@ -170,7 +174,7 @@ def _hidden_states(
     *,
     dtype: torch.dtype,
     recompute: bool = False,
-) -> tuple[Float[Tensor, "row token width"], Float[Tensor, ""]]:
+) -> tuple[Float[Tensor, "row token width"], Float[Tensor, "layer 2 expert"]]:
     inputs = TokenInputs(
         ids=batch.ids,
         places=batch.places,

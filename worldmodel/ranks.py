@@ -3,8 +3,6 @@
 `torchrun --nproc-per-node 2 -m worldmodel.pretrain ... num_threads=1`. All ranks draw the same batch and the
 same noise, each computes some of its rows, and gradients are added up: losses and checkpoints are those of
 one process up to rounding, and a run may go on with another number of ranks. Only the first rank writes.
-Mixtures of experts are the exception: their load-balance loss is a product of means over tokens, which each
-rank takes over its own rows, so that it does not add up to that of the whole batch.
 """
 
 import os

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from worldmodel.feedforward import Experts, FeedForwardKind, PerModality, SwiGlu
+from worldmodel.feedforward import Experts, FeedForwardKind, PerModality, SharedExperts, SwiGlu
 from worldmodel.latent_io import LatentIo, UnetInput, UnetOutput, kept_numbers, way_in_flops, way_out_flops
 from worldmodel.optimisation import OptimisationConfig, Optimisers
 from worldmodel.transfusion import Block, Transfusion, TransfusionConfig
@@ -68,9 +68,11 @@ def num_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _active(feedforward: SwiGlu | PerModality | Experts, *, is_image: bool) -> int:
+def _active(feedforward: SwiGlu | PerModality | Experts | None, *, is_image: bool) -> int:
     """Return how many parameters of a feed-forward layer work for one token."""
     match feedforward:
+        case None:
+            return 0
         case SwiGlu():
             return num_parameters(feedforward)
         case PerModality():
@@ -140,9 +142,11 @@ def activation_bytes(config: TransfusionConfig, *, num_tokens: int, recompute: b
             num_inputs, hidden = 1, max(config.text_hidden, config.image_hidden)
         case FeedForwardKind.experts:
             experts = config.experts
-            # Of each expert what goes in and what comes out; and for the router all in float32.
-            num_inputs = 2 * experts.top_k + 1 + 2
-            hidden = experts.top_k * experts.expert_hidden + experts.shared_hidden
+            shared_hidden = 0 if experts.shared is SharedExperts.none else experts.shared_hidden
+            # Of each routed expert what goes in; what goes into the shared one; for the router float32.
+            num_inputs = experts.top_k + (1 if shared_hidden else 0) + 2
+            # Of a routed expert the product is kept before and after it is weighed.
+            hidden = 5 * experts.top_k * experts.expert_hidden // 4 + shared_hidden
     feedforward = num_inputs * width + 4 * hidden
     block = norms + attention + feedforward
     blocks = block + config.num_blocks * width if recompute else config.num_blocks * block

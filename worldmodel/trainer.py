@@ -133,7 +133,7 @@ def train_step(
     shares = ranks.shares(len(noise), at_once=config.rows_at_once)
     is_all = len(shares) == ranks.count == 1
     parts = [((batch if is_all else batch.rows(rows)).to(device), noise[rows].to(device)) for rows in shares]
-    centre, summed = _accumulate_gradients(trainer, parts, batch, config, ranks)
+    centre, summed, counts = _accumulate_gradients(trainer, parts, batch, config, ranks)
     ranks.add_gradients(trainer.model.parameters())
     norm = torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), optimisation.clip_norm).item()
     language, flow, total = ranks.add(summed).tolist()
@@ -146,6 +146,8 @@ def train_step(
     trainer.centre = centre
     trainer.optimisers.step(rate=learning_rate(trainer.step, config.num_steps, optimisation))
     trainer.step += 1
+    for model in (trainer.model, trainer.average):
+        model.rebalance(counts)  # both have the same biases
     update_average(
         trainer.average.parameters(),
         trainer.model.parameters(),
@@ -161,10 +163,11 @@ def _accumulate_gradients(
     whole: PackedBatch,
     config: PretrainConfig,
     ranks: Ranks,
-) -> tuple[Float[Tensor, ""] | None, Float[Tensor, "3"]]:
+) -> tuple[Float[Tensor, ""] | None, Float[Tensor, "3"], Float[Tensor, "layer expert"]]:
     """Add up the gradients of this rank's parts of a batch, each with its noise.
 
-    Return the next centre of the losses, and what the parts give of language, flow and loss.
+    Return the next centre of the losses, what the parts give of language, flow and loss, and how many tokens
+    of the whole batch each expert got.
     """
     found = partial(
         losses,
@@ -175,16 +178,21 @@ def _accumulate_gradients(
         recompute=config.recompute,
     )
     first = found(*parts[0])
-    means, centre = first.means.detach(), None
-    if config.objective.weighing is Weighing.centred:
-        # Weights that depend on the whole batch cost the other parts a forward pass of their own.
+    means, counts, centre = first.means.detach(), first.counts, None
+    is_centred = config.objective.weighing is Weighing.centred
+    if is_centred or trainer.model.has_balance_loss:
+        # What depends on the whole batch costs the other parts a forward pass of their own.
         with torch.no_grad():
-            means = ranks.add(means + sum(found(*part).means for part in parts[1:]))
+            others = [found(*part) for part in parts[1:]]
+        means = ranks.add(means + sum(each.means for each in others))
+        counts = ranks.add(counts + sum(each.counts for each in others))
+    if is_centred:
         centre = next_centre(trainer.centre, means, config.objective)
     weights = loss_weights(means, centre, config.objective)
-    summed = torch.zeros(3, device=means.device)
+    summed, seen = torch.zeros(3, device=means.device), torch.zeros_like(counts)
     for losses_of_part in chain((first,), (found(*part) for part in parts[1:])):
-        loss = losses_of_part.total(weights)
+        loss = losses_of_part.total(weights) + trainer.model.balance_loss(losses_of_part.load, counts)
         loss.backward()
         summed += torch.cat((losses_of_part.means, loss[None])).detach()
-    return centre, summed
+        seen += losses_of_part.counts
+    return centre, summed, ranks.add(seen)

@@ -46,6 +46,7 @@ from worldmodel.latent_io import (
     latent_layers,
 )
 from worldmodel.rms_norm import RmsNorm
+from worldmodel.router import Balancing, Router, load_balance_loss
 from worldmodel.tokenizer import NUM_PLACES
 from worldmodel.waves import fourier_features, sinusoids
 
@@ -219,19 +220,19 @@ class Block(nn.Module):
         attend: Attend,
         layer: int,
         modalities: Modalities,
-    ) -> tuple[Float[Tensor, "*batch token width"], Float[Tensor, ""]]:
-        """Return the block's output and its load-balance loss (0 without experts)."""
+    ) -> tuple[Float[Tensor, "*batch token width"], Float[Tensor, "2 expert"]]:
+        """Return the output and the load of the experts (`router.load_of`), of which there may be 0."""
         x = x + self.attention(self.attention_norm(x), rotation, attend, layer)
         flat = self.feedforward_norm(x).reshape(-1, x.shape[-1])  # token width
-        balance = torch.zeros((), device=x.device)
+        load = torch.zeros((2, 0), device=x.device)
         match self.feedforward:
             case SwiGlu():
                 output = self.feedforward(flat)
             case PerModality():
                 output = self.feedforward(flat, modalities)
             case Experts():
-                output, balance = self.feedforward(flat, modalities)
-        return x + output.reshape(x.shape), balance
+                output, load = self.feedforward(flat, modalities)
+        return x + output.reshape(x.shape), load
 
 
 class Transfusion(nn.Module):
@@ -286,6 +287,9 @@ class Transfusion(nn.Module):
 
         A zero latent output predicts the mean of normalised latents. Returns the model itself.
         """
+        for module in self.modules():
+            if isinstance(module, Router):
+                module.reset()
         residual_scale = 1 / math.sqrt(2 * self.config.num_blocks)
         for name, parameter in self.named_parameters():
             if parameter.dim() < 2:
@@ -301,6 +305,28 @@ class Transfusion(nn.Module):
                 parameter.normal_(0, std, generator=generator)
         return self
 
+    @property
+    def has_balance_loss(self) -> bool:
+        """Whether a loss keeps the load of experts even."""
+        is_mixture = self.config.feedforward is FeedForwardKind.experts
+        return is_mixture and self.config.experts.balancing is Balancing.loss
+
+    def balance_loss(
+        self, load: Float[Tensor, "layer 2 expert"], counts: Float[Tensor, "layer expert"]
+    ) -> Float[Tensor, ""]:
+        """Return the weighted load-balance loss of a part of a batch, given all tokens of each expert."""
+        if not self.has_balance_loss:
+            return load.new_zeros(())
+        experts = self.config.experts
+        return experts.balance_weight * load_balance_loss(load[:, 1], counts, top_k=experts.top_k)
+
+    def rebalance(self, counts: Float[Tensor, "layer expert"]) -> None:
+        """Move the biases of routers that have some, given each expert's tokens in the whole last batch."""
+        for block, of_layer in zip(self.blocks, counts, strict=True):
+            assert isinstance(block, Block)
+            if isinstance(block.feedforward, Experts):
+                block.feedforward.router.rebalance(of_layer, rate=self.config.experts.bias_rate)
+
     def forward(
         self,
         inputs: TokenInputs,
@@ -309,8 +335,8 @@ class Transfusion(nn.Module):
         *,
         dtype: torch.dtype = torch.float32,
         recompute: bool = False,
-    ) -> tuple[Float[Tensor, "*batch token width"], Float[Tensor, ""]]:
-        """Return the normalised hidden states (in `dtype`) and the sum of load-balance losses.
+    ) -> tuple[Float[Tensor, "*batch token width"], Float[Tensor, "layer 2 expert"]]:
+        """Return the normalised hidden states (in `dtype`) and the load of each layer's experts.
 
         `modalities` is `Modalities.of(inputs.is_image)`: its lengths depend on data, so a compiled model gets
         it from outside. With `recompute` only the inputs of blocks are kept for the backward pass, which
@@ -320,14 +346,12 @@ class Transfusion(nn.Module):
         rotation = rotation_at(
             inputs.positions, head_dim=self.config.head_dim, base=self.config.rotary_base, dtype=dtype
         )
-        balance = torch.zeros((), device=x.device)
+        loads = []
         for layer, block in enumerate(self.blocks):
             arguments = (x, rotation, attend, layer, modalities)
-            x, block_balance = (
-                checkpoint(block, *arguments, use_reentrant=False) if recompute else block(*arguments)
-            )
-            balance = balance + block_balance
-        return self.final_norm(x), balance
+            x, load = checkpoint(block, *arguments, use_reentrant=False) if recompute else block(*arguments)
+            loads.append(load)
+        return self.final_norm(x), torch.stack(loads)
 
     def embed(
         self, inputs: TokenInputs, modalities: Modalities, *, dtype: torch.dtype

@@ -1,5 +1,7 @@
 """What is counted beforehand is what models and their training take."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.worldmodel.conftest import CHANNELS
 from worldmodel.attention import rotation_at
-from worldmodel.feedforward import ExpertsConfig, FeedForwardKind, Modalities
+from worldmodel.feedforward import ExpertsConfig, FeedForwardKind, Modalities, SharedExperts
 from worldmodel.optimisation import MatrixOptimiser, OptimisationConfig, Optimisers
 from worldmodel.sizes import (
     activation_bytes,
@@ -80,8 +82,22 @@ def test_the_state_of_training_is_what_optimisers_keep(make_model, matrices):
     assert state_bytes(model, config) == 3 * weights + moments
 
 
-@pytest.mark.parametrize("kind", list(FeedForwardKind))
-def test_activations_are_about_those_that_autograd_keeps(kind):
+@pytest.mark.parametrize("shared", [SharedExperts.none, SharedExperts.one])
+def test_only_routed_experts_are_idle_where_no_modality_has_its_own(make_model, shared):
+    experts = replace(EXPERTS, shared=shared)
+    counted = count_parameters(make_model(feedforward=FeedForwardKind.experts, experts=experts))
+    assert counted.total - counted.active_text == 2 * 4 * 3 * 48 * 8
+
+
+@pytest.mark.parametrize(
+    ("kind", "shared"),
+    [
+        *((kind, SharedExperts.per_modality) for kind in FeedForwardKind),
+        (FeedForwardKind.experts, SharedExperts.none),
+        (FeedForwardKind.experts, SharedExperts.one),
+    ],
+)
+def test_activations_are_about_those_that_autograd_keeps(kind, shared):
     """For 96 tokens more, in bfloat16, with attention as a fused kernel keeps it: weights cancel out."""
     config = TransfusionConfig(
         width=64,
@@ -89,7 +105,7 @@ def test_activations_are_about_those_that_autograd_keeps(kind):
         num_heads=4,
         num_kv_heads=2,
         feedforward=kind,
-        experts=ExpertsConfig(num_experts=6, top_k=2, expert_hidden=64, shared_hidden=64),
+        experts=ExpertsConfig(num_experts=6, top_k=2, expert_hidden=64, shared=shared, shared_hidden=64),
     )
     found = kept_bytes(config, num_tokens=192) - kept_bytes(config, num_tokens=96)
     assert activation_bytes(config, num_tokens=96) == pytest.approx(found, rel=0.2)

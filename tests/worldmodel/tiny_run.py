@@ -1,4 +1,7 @@
-"""A pretraining run of seconds: `python -m tests.worldmodel.tiny_run OUT` trains it, or goes on with it."""
+"""A pretraining run of seconds: `python -m tests.worldmodel.tiny_run OUT` trains it, or goes on with it.
+
+A second argument names how the load of experts is balanced, and makes it a mixture of them.
+"""
 
 import sys
 from pathlib import Path
@@ -10,6 +13,7 @@ from data_tools.document_config import DocumentConfig
 from data_tools.mixture import MixtureConfig
 from tests.data_tools.recordings import drive
 from worldmodel.corpus import Corpus
+from worldmodel.feedforward import ExpertsConfig, FeedForwardKind
 from worldmodel.optimisation import OptimisationConfig
 from worldmodel.precision import Precision
 from worldmodel.pretrain import train
@@ -17,6 +21,7 @@ from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.ranks import Ranks, joined
 from worldmodel.representation.cache import LatentCache, starts_of
 from worldmodel.representation.rae import RaeConfig, RaeRepresentation, with_statistics
+from worldmodel.router import Balancing
 from worldmodel.transfusion import TransfusionConfig
 
 SHAPE = RaeConfig(
@@ -58,6 +63,27 @@ def make_config(out: Path, **changes: object) -> PretrainConfig:
     return PretrainConfig(**(settings | changes))  # pyright: ignore[reportArgumentType]
 
 
+def make_mixture(balancing: Balancing) -> TransfusionConfig:
+    """Return a model with experts, balanced so strongly that ten steps show it."""
+    experts = ExpertsConfig(
+        num_experts=5,
+        top_k=2,
+        expert_hidden=16,
+        shared_hidden=24,
+        balancing=balancing,
+        balance_weight=0.5,
+        bias_rate=0.02,
+    )
+    return TransfusionConfig(
+        width=32,
+        num_blocks=2,
+        num_heads=2,
+        num_kv_heads=1,
+        feedforward=FeedForwardKind.experts,
+        experts=experts,
+    )
+
+
 def make_corpus(seed: int) -> Corpus:
     """Return recordings with random latents."""
     trajectories = [drive(num_frames, seed=seed + index) for index, num_frames in enumerate((53, 31, 40))]
@@ -83,4 +109,5 @@ def run(out: Path, *, ranks: Ranks | None = None, **changes: object) -> None:
 
 if __name__ == "__main__":
     with joined() as ranks:
-        run(Path(sys.argv[1]), ranks=ranks)
+        changes = {"model": make_mixture(Balancing(sys.argv[2]))} if len(sys.argv) > 2 else {}
+        run(Path(sys.argv[1]), ranks=ranks, **changes)
