@@ -47,8 +47,10 @@ def launch(config: RayConfig, work: Callable[[PretrainConfig, Ranks], None]) -> 
             f"use_gpu={config.use_gpu} does not go with device={config.device.value}; give use_gpu=true "
             "device=cuda, or neither"
         )
-    # Ray reads this when it is imported: its second version starts whole groups again.
+    # Ray reads these when it is imported: its second version starts whole groups again, and the niceness of 15
+    # that its workers get starves on a machine that does other work.
     os.environ["RAY_TRAIN_V2_ENABLED"] = "1"
+    os.environ.setdefault("RAY_worker_niceness", "0")
     import ray  # noqa: PLC0415 - training must import without it
     from ray.train import FailureConfig, RunConfig, ScalingConfig  # noqa: PLC0415
     from ray.train.torch import TorchConfig, TorchTrainer  # noqa: PLC0415
