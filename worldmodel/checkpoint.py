@@ -58,7 +58,7 @@ def write_folder_together(
 ) -> None:
     """Write what each rank holds into one folder on a disk that all share, whole or not at all.
 
-    All ranks must call it. The folder appears when the last of them has written; if one cannot, OSError on all.
+    All ranks must call it. The folder appears when all have written; if one cannot, OSError on all.
     """
     temporary = folder.with_name(f".{folder.name}.together")
 
@@ -86,7 +86,7 @@ def write_folder_together(
 
 
 def _together(step: Callable[[], None] | None, folder: Path, *, ranks: Ranks) -> None:
-    """Do a step, if this rank has a part in it, and wait until all ranks have; OSError on all if one failed."""
+    """Do this rank's part of a step and wait until all ranks have; OSError on all if one failed."""
     failure = None
     try:
         if step is not None:
@@ -95,7 +95,9 @@ def _together(step: Callable[[], None] | None, folder: Path, *, ranks: Ranks) ->
         failure = error
     if ranks.any(failure is not None):
         reason = failure or "another rank had no success (its own error says why)"
-        raise OSError(f"could not write {folder}: {reason}; the last whole checkpoint is untouched") from failure
+        raise OSError(
+            f"could not write {folder}: {reason}; the last whole checkpoint is untouched"
+        ) from failure
 
 
 def _aside(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Pretraining under Ray: `python -m worldmodel.launch_ray num_workers=2 [use_gpu=true] out=FOLDER data=FOLDER ...`.
+"""Pretraining under Ray: `python -m worldmodel.launch_ray num_workers=2 out=FOLDER data=FOLDER ...`.
 
 Ray Train starts the processes, on one machine or on the cluster at `address`, and starts them again when one
 dies: they go on from the last checkpoint in `out`, which must be on a disk that all machines share. Every
@@ -36,7 +36,7 @@ class RayConfig(PretrainConfig):
 
 
 def launch(config: RayConfig, work: Callable[[PretrainConfig, Ranks], None]) -> None:
-    """Run `work` in the processes that Ray starts, again after a failure; RuntimeError if all tries failed."""
+    """Run `work` in the processes that Ray starts, again after failures; RuntimeError if all failed."""
     if config.num_workers < 1 or config.cpus_per_worker < 1 or config.max_failures < -1:
         raise ValueError(
             "needed num_workers and cpus_per_worker of at least 1 and max_failures of at least -1, got "
@@ -47,8 +47,8 @@ def launch(config: RayConfig, work: Callable[[PretrainConfig, Ranks], None]) -> 
             f"use_gpu={config.use_gpu} does not go with device={config.device.value}; give use_gpu=true "
             "device=cuda, or neither"
         )
-    # Ray reads these when it is imported: its second version starts whole groups again, and the niceness of 15
-    # that its workers get starves on a machine that does other work.
+    # Ray reads these when it is imported: its second version starts whole groups again, and a niceness of
+    # 15, which its workers would get, starves on a machine that does other work.
     os.environ["RAY_TRAIN_V2_ENABLED"] = "1"
     os.environ.setdefault("RAY_worker_niceness", "0")
     import ray  # noqa: PLC0415 - training must import without it
@@ -57,14 +57,16 @@ def launch(config: RayConfig, work: Callable[[PretrainConfig, Ranks], None]) -> 
     from ray.train.v2.api.exceptions import TrainingFailedError  # noqa: PLC0415
 
     out = Path(config.out).absolute()
-    settings = {each.name: getattr(config, each.name) for each in fields(PretrainConfig)}
-    content = to_dict(PretrainConfig(**settings | {"out": str(out)}))
+    settings: dict[str, Any] = {each.name: getattr(config, each.name) for each in fields(PretrainConfig)}
+    content = to_dict(PretrainConfig(**{**settings, "out": str(out)}))
     # Workers find the same modules as this process.
     paths = os.pathsep.join(filter(None, (os.getcwd(), os.environ.get("PYTHONPATH"))))
     ray.init(
         address=config.address,
         runtime_env={"env_vars": {"PYTHONPATH": paths}},
         include_dashboard=False if config.address is None else None,
+        # What its own actors say of themselves; errors and the output of the run are shown.
+        logging_config=ray.LoggingConfig(log_level="ERROR"),
     )
     trainer = TorchTrainer(
         _work,
@@ -85,8 +87,8 @@ def launch(config: RayConfig, work: Callable[[PretrainConfig, Ranks], None]) -> 
         trainer.fit()
     except TrainingFailedError as error:
         raise RuntimeError(
-            f"the processes failed {config.max_failures + 1} times, the last time with: {error}. Nothing is lost: "
-            "the same command goes on from the last checkpoint"
+            f"the processes failed {config.max_failures + 1} times, the last time with: {error}. "
+            "Nothing is lost: the same command goes on from the last checkpoint"
         ) from error
     finally:
         ray.shutdown()

@@ -42,9 +42,10 @@ class Muon(torch.optim.Optimizer):
     Args:
         parameters: what this rank holds of each matrix.
         places: where that belongs in the matrix.
+        are_shared_out: whether each rank holds its own rows of the matrices, and not all of them.
         lr: learning rate.
         weight_decay: share of the weights, times the rate, that a step takes off.
-        ranks: the processes that share the work; they hold the same rows of whole matrices, or each its own.
+        ranks: the processes that share the work.
     """
 
     def __init__(
@@ -52,12 +53,13 @@ class Muon(torch.optim.Optimizer):
         parameters: Sequence[nn.Parameter],
         *,
         places: Mapping[Tensor, Place],
+        are_shared_out: bool,
         lr: float,
         weight_decay: float,
         ranks: Ranks,
     ) -> None:
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
-        self._places, self._ranks = places, ranks
+        self._places, self._are_shared_out, self._ranks = places, are_shared_out, ranks
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -84,10 +86,10 @@ class Muon(torch.optim.Optimizer):
             places = [self._places[parameter] for parameter in bundle]
             if count == 1:
                 yield bundle[0], orthogonal(momenta[0])
-            elif all(place.is_whole for place in places):
-                yield from zip(bundle, self._of_whole(momenta), strict=True)
-            else:
+            elif self._are_shared_out:
                 yield from zip(bundle, self._of_shared_out(momenta, places), strict=True)
+            else:
+                yield from zip(bundle, self._of_whole(momenta), strict=True)
 
     def _momentum(self, parameter: Tensor) -> Tensor:
         gradient = parameter.grad

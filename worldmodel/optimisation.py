@@ -77,9 +77,7 @@ class Optimisers:
             parameter: nn.Parameter(held(parameter)) if isinstance(parameter, DTensor) else parameter
             for parameter in model.parameters()
         }
-        self._places: dict[Tensor, Place] = {
-            part: place_of(whole) for whole, part in self._of_whole.items()
-        }
+        self._places: dict[Tensor, Place] = {part: place_of(whole) for whole, part in self._of_whole.items()}
         self._names: dict[Tensor, str] = {}
         groups: dict[str, list[nn.Parameter]] = {"muon": [], "decayed": [], "free": []}
         for name, parameter in model.named_parameters():
@@ -103,6 +101,7 @@ class Optimisers:
                 Muon(
                     groups["muon"],
                     places=self._places,
+                    are_shared_out=any(isinstance(each, DTensor) for each in self._of_whole),
                     lr=config.learning_rate,
                     weight_decay=config.weight_decay,
                     ranks=ranks or Ranks(),

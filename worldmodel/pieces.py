@@ -22,7 +22,7 @@ class Place:
 
     @classmethod
     def of_rank(cls, shape: torch.Size | tuple[int, ...], *, rank: int, count: int) -> "Place":
-        """Return the rows of one of `count` ranks: equal parts in order; the last ones may get fewer, or none."""
+        """Return the rows of one of `count` ranks: equal parts in order, the last ones fewer or none."""
         part = -(-shape[0] // count)
         start = min(rank * part, shape[0])
         return cls(tuple(shape), start, min(part, shape[0] - start))
@@ -48,7 +48,7 @@ class Piece:
 
 def held(tensor: Tensor) -> Tensor:
     """Return what this process holds of a tensor; it shares the tensor's memory."""
-    return tensor.detach().to_local() if isinstance(tensor, DTensor) else tensor.detach()
+    return (tensor.to_local() if isinstance(tensor, DTensor) else tensor).detach()
 
 
 def place_of(tensor: Tensor) -> Place:
@@ -57,7 +57,7 @@ def place_of(tensor: Tensor) -> Place:
         return Place.whole(tensor.shape)
     mesh = tensor.device_mesh
     place = Place.of_rank(tensor.shape, rank=mesh.get_local_rank(), count=mesh.size())
-    assert tuple(tensor.to_local().shape) == place.held_shape, "sharded otherwise than by rows"
+    assert tuple(held(tensor).shape) == place.held_shape, "sharded otherwise than by rows"
     return place
 
 

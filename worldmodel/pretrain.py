@@ -30,7 +30,7 @@ from worldmodel.precision import Device
 from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.ranks import Ranks, joined
 from worldmodel.representation.rae import RaeRepresentation
-from worldmodel.sharding import Sharding, forget_gathered, is_sharded
+from worldmodel.sharding import forget_gathered, is_sharded
 from worldmodel.sizes import activation_bytes, check_fits, memory_bytes, on_meta, state_bytes
 from worldmodel.tokenizer import TextTokenizer
 from worldmodel.trainer import Trainer, make_trainer, train_step

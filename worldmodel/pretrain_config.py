@@ -60,7 +60,7 @@ class PretrainConfig:
     compile_unit: CompileUnit = CompileUnit.model
     sharding: Sharding = Sharding.replicated
     communication: Precision = Precision.float32
-    """In what `fsdp` sends parameters; bfloat16 halves the traffic and rounds norms, routers and embeddings."""
+    """In what `fsdp` sends parameters; bfloat16 halves the traffic, and rounds norms and routers."""
     ranks_timeout_s: float = 1800.0
     """How long a rank waits for another, the first one's encoding of frames included [s]."""
     model: TransfusionConfig = field(default_factory=TransfusionConfig)

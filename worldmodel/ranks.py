@@ -111,7 +111,7 @@ def joined(*, timeout_s: float = 1800.0) -> Iterator[Ranks]:
 
 @contextmanager
 def noticing_lost_ranks(*, timeout_s: float) -> Iterator[Ranks]:
-    """Give the ranks of the process group there is; what its backends say of lost ones becomes `LostRanks`."""
+    """Give the ranks of the process group there is; its backends' errors become `LostRanks`."""
     ranks = Ranks(rank=dist.get_rank(), count=dist.get_world_size())
     try:
         yield ranks
@@ -121,10 +121,14 @@ def noticing_lost_ranks(*, timeout_s: float) -> Iterator[Ranks]:
             raise
         # The group is not left: that would wait for those who are gone.
         raise LostRanks(
-            f"rank {ranks.rank} needed an answer of all {ranks.count} ranks within {timeout_s:g} s, and one is "
-            f"gone or stuck ({words.strip().splitlines()[0]}). This run ends; the same command goes on from the "
+            f"rank {ranks.rank} needed an answer of all {ranks.count} ranks within {timeout_s:g} s, and one "
+            f"is gone or stuck ({_first_sentence(words)}). This run ends; the same command goes on from the "
             "last checkpoint"
         ) from error
+
+
+def _first_sentence(words: str) -> str:
+    return words.strip().splitlines()[0].split(". ", maxsplit=1)[0]
 
 
 _BACKENDS = ("gloo", "nccl", "connection closed by peer", "connection reset by peer")

@@ -1,8 +1,8 @@
 """Sharding: whether every rank holds the whole state of a run, or each a part of it (FSDP).
 
 With FSDP2 (arXiv 2304.11277; `torch.distributed.fsdp.fully_shard`) a rank holds some rows of every parameter,
-of its moving average and of what the optimisers keep of it; the parameters of a block are gathered for as long
-as it computes. Gradients are summed, since the parts of a loss are already divided by the whole batch.
+of its moving average and of what the optimisers keep of it; a block's parameters are gathered while it
+computes. Gradients are summed, since the parts of a loss are already divided by the whole batch.
 """
 
 from collections.abc import Callable

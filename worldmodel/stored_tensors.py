@@ -1,8 +1,8 @@
-"""Stored tensors: a group of tensors on disk, in one safetensors file or in one file for each rank that wrote.
+"""Stored tensors: a group of tensors on disk, in one safetensors file or one for each rank that wrote.
 
 A shard `model-00002-of-00003.safetensors` holds rows of tensors; the JSON note in its header has of each the
-shape of the whole and the offset of the rows in it. Any number of ranks reads what any other number wrote, each
-only the rows that it needs. Nothing is pickled.
+shape of the whole and the offset of the rows in it. Any number of ranks reads what any other number wrote,
+each only the rows that it needs. Nothing is pickled.
 """
 
 import json
@@ -78,7 +78,8 @@ class StoredTensors:
                     stored.parts.append(_Part(path, start, rows[0] if rows else 1))
         except (SafetensorError, json.JSONDecodeError, KeyError, IndexError, AttributeError) as error:
             raise ValueError(
-                f"{path} is truncated or no safetensors file ({type(error).__name__}: {error}); fetch it again"
+                f"{path} is truncated or no safetensors file ({type(error).__name__}: {error}); fetch it "
+                "again"
             ) from error
 
     @property
@@ -134,14 +135,16 @@ def _files(folder: Path, group: str) -> list[Path]:
         return [single]
     shards = sorted(folder.glob(f"{group}-*-of-*.safetensors"))
     if not shards:
-        raise FileNotFoundError(f"no {single.name} in {folder}, and no shards of it; is this the folder you meant?")
+        raise FileNotFoundError(
+            f"no {single.name} in {folder}, and no shards of it; is this the folder you meant?"
+        )
     found = re.fullmatch(rf"{re.escape(group)}-\d+-of-(\d+)\.safetensors", shards[0].name)
     count = int(found[1]) if found else 0
     expected = {f"{group}-{rank + 1:05d}-of-{count:05d}.safetensors" for rank in range(count)}
     if {shard.name for shard in shards} != expected:
         missing = sorted(expected - {shard.name for shard in shards})
         raise FileNotFoundError(
-            f"{folder} has {len(shards)} of {count} shards of {group}: {', '.join(missing[:3])} missing or others "
-            "among them; fetch the folder again"
+            f"{folder} has {len(shards)} of {count} shards of {group}: {', '.join(missing[:3])} missing or "
+            "others among them; fetch the folder again"
         )
     return shards

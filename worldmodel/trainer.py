@@ -91,14 +91,15 @@ class Trainer:
             write_folder_together(folder, groups, texts, ranks=ranks)
         elif ranks.is_first:
             tensors = {
-                group: {name: piece.rows for name, piece in pieces.items()} for group, pieces in groups.items()
+                group: {name: piece.rows for name, piece in pieces.items()}
+                for group, pieces in groups.items()
             }
             write_folder(folder, tensors, texts)
         if ranks.is_first:
             remove_old_steps(root, keep=keep)
 
     def whole_average(self, ranks: Ranks) -> Transfusion | None:
-        """Return the averaged model for whoever saves it; None on all ranks but the first. All must call it."""
+        """Return the averaged model, to save it; None on all ranks but the first. All must call it."""
         if is_sharded(self.average):
             return gathered(self.average, self.make, ranks=ranks)
         return self.average if ranks.is_first else None
@@ -121,7 +122,8 @@ class Trainer:
         vocabulary = state.get("vocabulary")
         if None not in (vocabulary, self.vocabulary) and vocabulary != self.vocabulary:
             raise ValueError(
-                f"it was trained on another vocabulary: needed the tokenizer {self.vocabulary}, it had {vocabulary}"
+                f"it was trained on another vocabulary: needed the tokenizer {self.vocabulary}, "
+                f"it had {vocabulary}"
             )
         for name, module in (("model", self.model), ("average", self.average)):
             _load(module, StoredTensors(folder, name))
@@ -252,9 +254,9 @@ def _accumulate_gradients(
     )
     num_own = len(parts)
     if is_sharded(trainer.model):
-        # All ranks gather parameters equally often: one with fewer parts computes its last again, for nothing.
+        # All ranks gather parameters equally often: one with fewer parts computes its last twice.
         num_most = len(replace(ranks, rank=0).shares(len(whole.ids), at_once=config.rows_at_once))
-        parts = [*parts, *parts[-1:] * (num_most - num_own)]
+        parts = [*parts, *[parts[-1]] * (num_most - num_own)]
     first = found(*parts[0])
     means, centre = first.means.detach(), None
     if config.objective.weighing is Weighing.centred:

@@ -1,4 +1,6 @@
-"""Processes of one run for tests: started by hand, joined over a file, from a server that has imported torch once."""
+"""Processes of one run for tests: started by hand and joined over a file.
+
+They come from a server that has imported torch once."""
 
 import multiprocessing
 from collections.abc import Callable

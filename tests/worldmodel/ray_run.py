@@ -1,4 +1,4 @@
-"""A run of `tiny_run` in two processes that Ray starts, one of which dies once: `python -m tests.worldmodel.ray_run OUT`."""
+"""`python -m tests.worldmodel.ray_run OUT`: `tiny_run` in two processes that Ray starts; one dies once."""
 
 import os
 import signal

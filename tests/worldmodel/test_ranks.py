@@ -1,4 +1,4 @@
-"""Laws of processes that work together: all stop when one is lost or its loss is not finite, and nothing is lost."""
+"""Laws of processes that work together: if one fails all stop, and nothing is lost."""
 
 import json
 import os
@@ -114,7 +114,10 @@ def test_a_rank_that_is_lost_ends_the_others_and_loses_nothing(tmp_path, unbroke
     second.kill()
     second.join()
     message = (tmp_path / "error-0").read_text()
-    assert message.startswith(f"LostRanks: rank 0 needed an answer of all 2 ranks within {timeout_s:g} s, and one")
+    assert message.startswith(
+        f"LostRanks: rank 0 needed an answer of all 2 ranks within {timeout_s:g} s, and one"
+    )
+    assert "GLHF" not in message  # what gloo adds for its own developers
     assert message.endswith("the same command goes on from the last checkpoint")
     assert_goes_on(tmp_path, unbroken, step=4)
 

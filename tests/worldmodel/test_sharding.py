@@ -27,7 +27,7 @@ SIZES = dict(width=32, num_blocks=2, num_heads=2, num_kv_heads=1, text_hidden=20
 EXPERTS = TransfusionConfig(
     **SIZES,  # pyright: ignore[reportArgumentType]
     feedforward=FeedForwardKind.experts,
-    # Three experts lie on two ranks, or one on each of three; the load-balance loss is one of each rank's rows.
+    # Three experts lie on two ranks, or one on each of three; load balance is a rank's own.
     experts=ExpertsConfig(num_experts=3, top_k=2, expert_hidden=24, shared_hidden=16, balance_weight=0.0),
 )
 ADAMW = OptimisationConfig(matrices=MatrixOptimiser.adamw, learning_rate=5e-3, warmup_steps=2)
@@ -55,7 +55,8 @@ def trainer_of(config: PretrainConfig, ranks: Ranks | None = None) -> Trainer:
 
 def report(trainer: Trainer, config: PretrainConfig, ranks: Ranks, *, num_steps: int) -> list[list[float]]:
     return [
-        list(astuple(train_step(trainer, trainer.next_batch(), config, ranks=ranks))) for _ in range(num_steps)
+        list(astuple(train_step(trainer, trainer.next_batch(), config, ranks=ranks)))
+        for _ in range(num_steps)
     ]
 
 
@@ -131,7 +132,11 @@ def test_the_model_that_two_ranks_leave_is_that_of_one(alone, together, name):
 def test_each_rank_writes_its_rows_and_no_more(together):
     folder = step_folder(together / "experts", NUM_STEPS - 1)
     names = {path.name for path in folder.iterdir()}
-    assert {"model-00001-of-00002.safetensors", "optimisers-00002-of-00002.safetensors", "state.json"} <= names
+    assert {
+        "model-00001-of-00002.safetensors",
+        "optimisers-00002-of-00002.safetensors",
+        "state.json",
+    } <= names
     assert all(name.endswith((".safetensors", ".json")) for name in names)
     first, second = ((folder / f"model-0000{rank}-of-00002.safetensors").stat().st_size for rank in (1, 2))
     assert 0.3 < second / first < 1
