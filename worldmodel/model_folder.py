@@ -36,6 +36,8 @@ class ModelConfig:
     prediction: Prediction
     latent_channels: int
     vocab_size: int
+    vocabulary: str | None = None
+    """Hash of the tokenizer; None in folders of before it was kept."""
 
 
 def save_model(
@@ -53,6 +55,7 @@ def save_model(
         prediction=prediction,
         latent_channels=transfusion.latent_channels,
         vocab_size=tokenizer.vocab_size,
+        vocabulary=tokenizer.identity,
     )
     weights = {name: tensor.to(torch.bfloat16) for name, tensor in transfusion.state_dict().items()}
 
@@ -91,7 +94,9 @@ def load_model(name: str | Path, *, dtype: torch.dtype = torch.float32) -> World
     try:
         transfusion.load_state_dict(tensors)
     except RuntimeError as error:
-        raise ValueError(f"the weights in {folder} do not fit its model.json: {error}") from error
+        # torch names every key on a line of its own.
+        reason = " ".join(str(error).split())
+        raise ValueError(f"the weights in {folder} do not fit its model.json: {reason}") from error
     tokenizer, representation = TextTokenizer.load(folder / "tokenizer.json"), RaeRepresentation.load(folder)
     for part, unit, needed, came in (
         ("tokenizer.json", "tokens", config.vocab_size, tokenizer.vocab_size),
@@ -101,6 +106,11 @@ def load_model(name: str | Path, *, dtype: torch.dtype = torch.float32) -> World
             raise ValueError(
                 f"model.json in {folder} needs {needed} {unit}, {part} has {came}; fetch the folder again"
             )
+    if config.vocabulary not in (None, tokenizer.identity):
+        raise ValueError(
+            f"{folder} needs the vocabulary {config.vocabulary}, that of tokenizer.json is "
+            f"{tokenizer.identity}; fetch the folder again"
+        )
     return WorldModel(transfusion, tokenizer, representation, prediction=config.prediction, dtype=dtype)
 
 

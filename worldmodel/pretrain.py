@@ -30,8 +30,17 @@ from worldmodel.precision import Device
 from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.ranks import Ranks, joined
 from worldmodel.representation.rae import RaeRepresentation
-from worldmodel.sharding import forget_gathered, is_sharded
-from worldmodel.sizes import activation_bytes, check_fits, memory_bytes, on_meta, state_bytes
+from worldmodel.sharding import Sharding, forget_gathered, is_sharded
+from worldmodel.sizes import (
+    FLOAT32_BYTES,
+    activation_bytes,
+    check_fits,
+    gathered_bytes,
+    memory_bytes,
+    num_parameters,
+    on_meta,
+    state_bytes,
+)
 from worldmodel.tokenizer import TextTokenizer
 from worldmodel.trainer import Trainer, make_trainer, train_step
 from worldmodel.training_log import TrainingLog
@@ -68,9 +77,14 @@ def _check(config: PretrainConfig, representation: RaeRepresentation, ranks: Ran
         config.model, num_tokens=rows * config.tokens_per_row, recompute=config.recompute
     )
     device = config.device.of_rank(ranks.local)
+    state = state_bytes(model, config.optimisation)
+    if config.sharding is Sharding.fsdp and ranks.count > 1:
+        state = state // ranks.count + gathered_bytes(model)
+        # Before it is shared out every process has drawn the whole model in main memory.
+        drawn = ranks.count_here * FLOAT32_BYTES * num_parameters(model)
+        check_fits(drawn, available_bytes=memory_bytes(torch.device("cpu")))
     sharing = ranks.count_here if config.device is Device.cpu else 1
-    needed = sharing * (state_bytes(model, config.optimisation) + activations)
-    check_fits(needed, available_bytes=memory_bytes(device))
+    check_fits(sharing * (state + activations), available_bytes=memory_bytes(device))
 
 
 def train(

@@ -234,3 +234,17 @@ def test_a_model_compiled_whole_cannot_be_sharded(tmp_path):
     with pytest.raises(ValueError, match="works between blocks; set compile_unit=block"):
         make_config(tmp_path, sharding=Sharding.fsdp, compile=True)
     make_config(tmp_path, sharding=Sharding.fsdp, compile=True, compile_unit=CompileUnit.block)
+
+
+def compiled(ranks: Ranks, folder: Path) -> None:
+    """Train two steps with compiled blocks."""
+    config = replace(config_of(folder, "experts"), compile=True, compile_unit=CompileUnit.block)
+    trainer = trainer_of(config, ranks)
+    write(folder, "compiled", report(trainer, config, ranks, num_steps=2), ranks)
+
+
+@pytest.mark.slow
+def test_compiled_blocks_of_two_ranks_have_the_losses_of_one(tmp_path, alone):
+    run_ranks(compiled, tmp_path, count=2)
+    for ours, theirs in zip(read(tmp_path, "compiled"), read(alone, "experts"), strict=False):
+        assert ours == pytest.approx(theirs, rel=1e-4)

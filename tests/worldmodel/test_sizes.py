@@ -16,6 +16,7 @@ from worldmodel.sizes import (
     check_fits,
     count_parameters,
     forward_flops,
+    gathered_bytes,
     memory_bytes,
     num_parameters,
     on_meta,
@@ -78,6 +79,14 @@ def test_the_state_of_training_is_what_optimisers_keep(make_model, matrices):
     moments = sum(tensor.nbytes for name, tensor in optimisers.tensors().items() if "/step" not in name)
     weights = sum(parameter.nbytes for parameter in model.parameters())
     assert state_bytes(model, config) == 3 * weights + moments
+
+
+def test_a_sharded_run_gathers_two_blocks_and_what_is_outside(make_model):
+    three, four = (gathered_bytes(make_model(num_blocks=num_blocks)) for num_blocks in (3, 4))
+    one = make_model(num_blocks=1)
+    block = sum(parameter.numel() for parameter in one.blocks.parameters())
+    outside = sum(parameter.numel() for parameter in one.parameters()) - block
+    assert three == four == 8 * (outside + 2 * block)
 
 
 @pytest.mark.parametrize("kind", list(FeedForwardKind))
