@@ -20,6 +20,7 @@ import planners.evaluation.open_loop
 import planners.prior
 import worldmodel.describe
 import worldmodel.distill
+import worldmodel.launch_ray
 import worldmodel.pretrain
 import worldmodel.representation.cache_latents
 import worldmodel.representation.import_pretrained
@@ -79,6 +80,7 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         worldmodel.representation.import_pretrained.ImportConfig,
         ("kind=siglip2", "out=o"),
     ),
+    "worldmodel/conf/launch_ray.yaml": (worldmodel.launch_ray, worldmodel.launch_ray.RayConfig, PRETRAIN),
     "worldmodel/conf/make_pixels.yaml": (
         worldmodel.representation.make_pixels,
         worldmodel.representation.make_pixels.MakePixels,

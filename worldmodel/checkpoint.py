@@ -14,6 +14,9 @@ from pathlib import Path
 from torch import Tensor
 
 from data_tools.whole_file import write_text
+from worldmodel.pieces import Piece
+from worldmodel.ranks import Ranks
+from worldmodel.stored_tensors import write_shard
 from worldmodel.tensor_file import write_tensors
 
 PREFIX = "step_"
@@ -48,6 +51,53 @@ def write_folder(
         raise OSError(f"could not write {folder}: {error}; the last whole checkpoint is untouched") from error
     finally:
         _recover(folder)
+
+
+def write_folder_together(
+    folder: Path, groups: Mapping[str, Mapping[str, Piece]], texts: Mapping[str, str], *, ranks: Ranks
+) -> None:
+    """Write what each rank holds into one folder on a disk that all share, whole or not at all.
+
+    All ranks must call it. The folder appears when all have written; if one cannot, OSError on all.
+    """
+    temporary = folder.with_name(f".{folder.name}.together")
+
+    def make() -> None:
+        _recover(folder)
+        temporary.mkdir(parents=True)
+
+    def write() -> None:
+        for name, pieces in groups.items():
+            write_shard(temporary, name, pieces, rank=ranks.rank, count=ranks.count)
+
+    def finish() -> None:
+        for name, text in texts.items():
+            write_text(temporary / name, text)
+        if folder.exists():
+            folder.rename(_aside(folder))
+        temporary.rename(folder)
+
+    try:
+        for step, is_mine in ((make, ranks.is_first), (write, True), (finish, ranks.is_first)):
+            _together(step if is_mine else None, folder, ranks=ranks)
+    finally:
+        if ranks.is_first:
+            _recover(folder)
+
+
+def _together(step: Callable[[], None] | None, folder: Path, *, ranks: Ranks) -> None:
+    """Do this rank's part of a step and wait until all ranks have; OSError on all if one failed."""
+    failure = None
+    try:
+        if step is not None:
+            step()
+    except OSError as error:
+        failure = error
+    if ranks.any(failure is not None):
+        reason = failure or "another rank had no success (its own error says why)"
+        raise OSError(
+            f"could not write {folder}: {reason}; the last whole checkpoint is untouched"
+        ) from failure
 
 
 def _aside(folder: Path) -> Path:

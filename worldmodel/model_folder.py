@@ -40,6 +40,8 @@ class ModelConfig:
     context_channels: int = 0
     """Channels that frames are looked at with, if the representation has two encoders."""
     vocab_size: int
+    vocabulary: str | None = None
+    """Hash of the tokenizer; None in folders of before it was kept."""
 
 
 def save_model(
@@ -58,6 +60,7 @@ def save_model(
         latent_channels=transfusion.latent_channels,
         context_channels=transfusion.context_channels,
         vocab_size=tokenizer.vocab_size,
+        vocabulary=tokenizer.identity,
     )
     weights = {name: tensor.to(torch.bfloat16) for name, tensor in transfusion.state_dict().items()}
 
@@ -99,12 +102,19 @@ def load_model(name: str | Path, *, dtype: torch.dtype = torch.float32) -> World
             raise ValueError(
                 f"model.json in {folder} needs {needed} {unit}, {part} has {came}; fetch the folder again"
             )
+    if config.vocabulary not in (None, tokenizer.identity):
+        raise ValueError(
+            f"{folder} needs the vocabulary {config.vocabulary}, that of tokenizer.json is "
+            f"{tokenizer.identity}; fetch the folder again"
+        )
     transfusion = Transfusion(config.transfusion, vocab_size=config.vocab_size, **sizes_of(representation))
     tensors = {name: tensor.float() for name, tensor in read_tensors(folder / "model.safetensors").items()}
     try:
         transfusion.load_state_dict(tensors)
     except RuntimeError as error:
-        raise ValueError(f"the weights in {folder} do not fit its model.json: {error}") from error
+        # torch names every key on a line of its own.
+        reason = " ".join(str(error).split())
+        raise ValueError(f"the weights in {folder} do not fit its model.json: {reason}") from error
     return WorldModel(transfusion, tokenizer, representation, prediction=config.prediction, dtype=dtype)
 
 

@@ -6,6 +6,11 @@ from enum import Enum
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from worldmodel.muon import Muon
+from worldmodel.pieces import Piece, Place, held, place_of
+from worldmodel.ranks import Ranks
 
 _ADAMW_STATE = ("step", "exp_avg", "exp_avg_sq")
 _MUON_STATE = ("momentum_buffer",)
@@ -63,15 +68,22 @@ def learning_rate(step: int, num_steps: int, config: OptimisationConfig) -> floa
 class Optimisers:
     """The optimisers of a run, stepped together: one for the blocks' matrices, AdamW for all else.
 
-    Weight decay leaves norms and embeddings alone.
+    Weight decay leaves norms and embeddings alone. Of a sharded model they update what this rank holds.
     """
 
-    def __init__(self, model: nn.Module, config: OptimisationConfig) -> None:
-        self._config = config
-        self._names: dict[Tensor, str] = {value: name for name, value in model.named_parameters()}
+    def __init__(self, model: nn.Module, config: OptimisationConfig, *, ranks: Ranks | None = None) -> None:
+        # Of a parameter that is shared out, the optimisers see a plain tensor: the rows that are held here.
+        self._of_whole = {
+            parameter: nn.Parameter(held(parameter)) if isinstance(parameter, DTensor) else parameter
+            for parameter in model.parameters()
+        }
+        self._places: dict[Tensor, Place] = {part: place_of(whole) for whole, part in self._of_whole.items()}
+        self._names: dict[Tensor, str] = {}
         groups: dict[str, list[nn.Parameter]] = {"muon": [], "decayed": [], "free": []}
         for name, parameter in model.named_parameters():
-            groups[_group_of(name, parameter, config)].append(parameter)
+            part = self._of_whole[parameter]
+            self._names[part] = name
+            groups[_group_of(name, parameter, config)].append(part)
         adamw_groups = [
             {"params": groups["decayed"], "weight_decay": config.weight_decay},
             {"params": groups["free"], "weight_decay": 0.0},
@@ -86,17 +98,23 @@ class Optimisers:
         ]
         if groups["muon"]:
             self._each.append(
-                torch.optim.Muon(
+                Muon(
                     groups["muon"],
+                    places=self._places,
+                    are_shared_out=any(isinstance(each, DTensor) for each in self._of_whole),
                     lr=config.learning_rate,
                     weight_decay=config.weight_decay,
-                    # Updates get the size of AdamW's: both share one learning rate (arXiv 2502.16982).
-                    adjust_lr_fn="match_rms_adamw",
+                    ranks=ranks or Ranks(),
                 )
             )
 
     def step(self, *, rate: float) -> None:
         """Update all parameters at this learning rate and clear their gradients."""
+        for whole, part in self._of_whole.items():
+            if part is not whole:
+                part.data = held(whole)
+                part.grad = None if whole.grad is None else held(whole.grad)
+                whole.grad = None
         for optimiser in self._each:
             for group in optimiser.param_groups:
                 group["lr"] = rate
@@ -104,22 +122,33 @@ class Optimisers:
             optimiser.zero_grad()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the state by parameter name, for a checkpoint."""
+        """Return what is held of the state by parameter name, for a checkpoint."""
+        return {name: piece.rows for name, piece in self.pieces().items()}
+
+    def pieces(self) -> dict[str, Piece]:
+        """Return the same with the places of all tensors."""
         return {
-            f"{self._names[parameter]}/{key}": value
+            f"{self._names[parameter]}/{key}": Piece(self._place(parameter, key), value)
             for optimiser in self._each
             for parameter, state in optimiser.state.items()
             for key, value in state.items()
         }
 
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put back what `tensors` returned after at least one step; ValueError for any other set."""
-        given = {name: tensor.shape for name, tensor in tensors.items()}
-        needed = {
-            f"{self._names[parameter]}/{key}": torch.Size() if key == "step" else parameter.shape
+    def places(self) -> dict[str, Place]:
+        """Return the names and places of the state after at least one step."""
+        return {
+            f"{self._names[parameter]}/{key}": self._place(parameter, key)
             for _, parameter, keys in self.states()
             for key in keys
         }
+
+    def _place(self, parameter: Tensor, key: str) -> Place:
+        return Place.whole(()) if key == "step" else self._places[parameter]
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what `tensors` returned after at least one step; ValueError for any other set."""
+        given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        needed = {name: place.held_shape for name, place in self.places().items()}
         if given != needed:
             wrong = sorted({name for name, _ in given.items() ^ needed.items()})
             raise ValueError(
@@ -132,7 +161,7 @@ class Optimisers:
             }
 
     def states(self) -> Iterator[tuple[torch.optim.Optimizer, Tensor, tuple[str, ...]]]:
-        """Yield each parameter with its optimiser and the names of what that keeps of it."""
+        """Yield what is held of each parameter, with its optimiser and the names of what that keeps of it."""
         for optimiser in self._each:
             keys = _ADAMW_STATE if isinstance(optimiser, torch.optim.AdamW) else _MUON_STATE
             for group in optimiser.param_groups:
@@ -154,4 +183,4 @@ def update_average(average: Iterable[Tensor], current: Iterable[Tensor], *, step
     """Move the average toward the current weights; its memory is at most a tenth of the steps done so far."""
     weight = 1 - min(decay, step / (step + 10))
     for mean, value in zip(average, current, strict=True):
-        mean.lerp_(value, weight)
+        held(mean).lerp_(held(value), weight)

@@ -31,7 +31,17 @@ from worldmodel.progress import step_progress
 from worldmodel.ranks import Ranks, joined
 from worldmodel.representation.interface import Representation, sizes_of
 from worldmodel.representation.open import load_representation
-from worldmodel.sizes import activation_bytes, check_fits, memory_bytes, on_meta, state_bytes
+from worldmodel.sharding import Sharding, forget_gathered, is_sharded
+from worldmodel.sizes import (
+    FLOAT32_BYTES,
+    activation_bytes,
+    check_fits,
+    gathered_bytes,
+    memory_bytes,
+    num_parameters,
+    on_meta,
+    state_bytes,
+)
 from worldmodel.tokenizer import TextTokenizer
 from worldmodel.trainer import Trainer, make_trainer, train_step
 from worldmodel.training_log import TrainingLog
@@ -68,9 +78,14 @@ def _check(config: PretrainConfig, representation: Representation, ranks: Ranks)
         config.model, num_tokens=rows * config.tokens_per_row, recompute=config.recompute
     )
     device = config.device.of_rank(ranks.local)
+    state = state_bytes(model, config.optimisation)
+    if config.sharding is Sharding.fsdp and ranks.count > 1:
+        state = state // ranks.count + gathered_bytes(model)
+        # Before it is shared out every process has drawn the whole model in main memory.
+        drawn = ranks.count_here * FLOAT32_BYTES * num_parameters(model)
+        check_fits(drawn, available_bytes=memory_bytes(torch.device("cpu")))
     sharing = ranks.count_here if config.device is Device.cpu else 1
-    needed = sharing * (state_bytes(model, config.optimisation) + activations)
-    check_fits(needed, available_bytes=memory_bytes(device))
+    check_fits(sharing * (state + activations), available_bytes=memory_bytes(device))
 
 
 def train(
@@ -93,13 +108,17 @@ def train(
     heldout_batches = [next(streams["heldout"]) for _ in range(config.num_heldout_batches)]
     sizes = {"vocab_size": tokenizer.vocab_size, **sizes_of(representation)}
     trainer = make_trainer(config, streams["training"], **sizes, ranks=ranks)
+    trainer.vocabulary = tokenizer.identity
     _go_on(trainer, out / STEPS, config)
     log = None
     if ranks.is_first:
         _write_config(out, config)
         log = TrainingLog(out / LOG, step=trainer.step)
 
-    def write_model(log: TrainingLog) -> None:
+    def write_model() -> None:
+        average = trainer.whole_average(ranks)
+        if average is None or log is None:
+            return
         record = make_record(
             training.trajectories,
             num_steps=trainer.step,
@@ -109,26 +128,23 @@ def train(
             log=log,
         )
         prediction = config.objective.flow.prediction
-        save_model(
-            out / MODEL, trainer.average, tokenizer, representation, prediction=prediction, record=record
-        )
+        save_model(out / MODEL, average, tokenizer, representation, prediction=prediction, record=record)
 
     with step_progress("pretraining", config.num_steps, start=trainer.step, shown=ranks.is_first) as advance:
         while trainer.step < config.num_steps:
             record = _timed_step(trainer, config, ranks)
-            if log is None:
-                continue
             is_last = trainer.step == config.num_steps
             if trainer.step % config.evaluate_every == 0 or is_last:
-                record["heldout"] = _evaluate(trainer, heldout_batches, config)
-            log.append(record)
+                record["heldout"] = _evaluate(trainer, heldout_batches, config, ranks)
+            if log is not None:
+                log.append(record)
             if trainer.step % config.checkpoint_every == 0 or is_last:
-                trainer.save(out / STEPS, keep=config.keep_checkpoints)
-                write_model(log)
+                trainer.save(out / STEPS, keep=config.keep_checkpoints, ranks=ranks)
+                write_model()
             advance(f"flow {record['flow']:.3f}  language {record['language']:.2f}")
     # A run that was stopped after its last training state was written has only this left to do.
-    if log is not None and _step_of_model(out / MODEL) != trainer.step:
-        write_model(log)
+    if ranks.any(ranks.is_first and _step_of_model(out / MODEL) != trainer.step):
+        write_model()
 
 
 def _go_on(trainer: Trainer, steps: Path, config: PretrainConfig) -> None:
@@ -154,8 +170,14 @@ def _step_of_model(folder: Path) -> int | None:
 def _timed_step(trainer: Trainer, config: PretrainConfig, ranks: Ranks) -> dict[str, object]:
     """Make a step and return what the log says of it."""
     started = time.perf_counter()
-    batch = next(trainer.batches)
-    done = train_step(trainer, batch, config, ranks=ranks)
+    batch = trainer.next_batch()
+    try:
+        done = train_step(trainer, batch, config, ranks=ranks)
+    except FloatingPointError:
+        trainer.give_back()
+        if trainer.step and trainer.is_finite(ranks):
+            trainer.save(Path(config.out) / STEPS, keep=config.keep_checkpoints, ranks=ranks)
+        raise
     seconds = time.perf_counter() - started
     return {
         "step": trainer.step,
@@ -166,14 +188,21 @@ def _timed_step(trainer: Trainer, config: PretrainConfig, ranks: Ranks) -> dict[
     }
 
 
-def _evaluate(trainer: Trainer, batches: Sequence[PackedBatch], config: PretrainConfig) -> dict[str, float]:
-    return heldout_losses(
+def _evaluate(
+    trainer: Trainer, batches: Sequence[PackedBatch], config: PretrainConfig, ranks: Ranks
+) -> dict[str, float]:
+    """Return held-out losses; of a model that is shared out all ranks compute them, of another the first."""
+    if not (ranks.is_first or is_sharded(trainer.average)):
+        return {}
+    found = heldout_losses(
         trainer.average,
         batches,
         config.objective,
         generator=generator_for(config.seed, "heldout/noise"),
         dtype=config.precision.dtype,
     )
+    forget_gathered(trainer.average)
+    return found
 
 
 def _tokenizer_of_run(out: Path, config: PretrainConfig, corpus: Corpus) -> TextTokenizer:
@@ -202,8 +231,9 @@ store("pretrain_schema", PretrainConfig)
 @hydra.main(config_path="conf", config_name="pretrain", version_base=None)
 def main(node: DictConfig) -> None:
     """Run the configured pretraining."""
-    with joined() as ranks:
-        run(to_object(node, PretrainConfig), ranks)
+    config = to_object(node, PretrainConfig)
+    with joined(timeout_s=config.ranks_timeout_s) as ranks:
+        run(config, ranks)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """PretrainConfig: everything that determines a pretraining run."""
 
 from dataclasses import dataclass, field
+from enum import Enum
 
 from omegaconf import MISSING
 
@@ -9,7 +10,16 @@ from data_tools.mixture import MixtureConfig
 from worldmodel.objective import ObjectiveConfig
 from worldmodel.optimisation import OptimisationConfig
 from worldmodel.precision import Device, Precision
+from worldmodel.sharding import Sharding
 from worldmodel.transfusion import TransfusionConfig
+
+
+class CompileUnit(Enum):
+    """What is compiled in one piece."""
+
+    model = "model"
+    block = "block"
+    """Each block: minutes less for a deep model, and the only way with `fsdp`, which works between blocks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +57,12 @@ class PretrainConfig:
     precision: Precision = Precision.bfloat16
     compile: bool = False
     """Compile the transformer: 1.3 to 1.7 times as fast on a CPU, after minutes; needs a C++ compiler."""
+    compile_unit: CompileUnit = CompileUnit.model
+    sharding: Sharding = Sharding.replicated
+    communication: Precision = Precision.float32
+    """In what `fsdp` sends parameters; bfloat16 halves the traffic, and rounds norms and routers."""
+    ranks_timeout_s: float = 1800.0
+    """How long a rank waits for another, the first one's encoding of frames included [s]."""
     model: TransfusionConfig = field(default_factory=TransfusionConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optimisation: OptimisationConfig = field(default_factory=OptimisationConfig)
@@ -68,5 +84,9 @@ class PretrainConfig:
         for name, count in counts.items():
             if count < 1:
                 raise ValueError(f"{name} must be at least 1, got {count}")
+        if self.ranks_timeout_s <= 0:
+            raise ValueError(f"ranks_timeout_s must be above 0, got {self.ranks_timeout_s}")
+        if self.compile and self.sharding is Sharding.fsdp and self.compile_unit is CompileUnit.model:
+            raise ValueError("sharding=fsdp works between blocks; set compile_unit=block, or compile=false")
         if not 0 < self.heldout_share < 1:
             raise ValueError(f"heldout_share must be in (0, 1), got {self.heldout_share}")

@@ -2,13 +2,15 @@
 
 `torchrun --nproc-per-node 2 -m worldmodel.pretrain ... num_threads=1`. All ranks draw the same batch and the
 same noise, each computes some of its rows, and gradients are added up: losses and checkpoints are those of
-one process up to rounding, and a run may go on with another number of ranks. Only the first rank writes.
+one process up to rounding, and a run may go on with another number of ranks. Only the first rank writes,
+unless the state is shared out (sharding.py).
 """
 
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -64,6 +66,10 @@ class Ranks:
         for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
             parameter.grad = part.view_as(parameter)
 
+    def any(self, is_so: bool) -> bool:
+        """Return whether something is so on any rank; all must ask."""
+        return self.add(torch.tensor(float(is_so))).item() > 0
+
     def add(self, values: Tensor) -> Tensor:
         """Return the sum of a tensor over ranks."""
         summed = values.detach().clone()
@@ -86,14 +92,47 @@ class Ranks:
             dist.barrier()
 
 
+class LostRanks(RuntimeError):
+    """Another process of the run died, or did not answer in time."""
+
+
 @contextmanager
-def joined() -> Iterator[Ranks]:
-    """Join the processes that `torchrun` started; without it there is one."""
+def joined(*, timeout_s: float = 1800.0) -> Iterator[Ranks]:
+    """Join the processes that `torchrun` started; without it there is one.
+
+    LostRanks if one of them does not answer for `timeout_s`, or has died.
+    """
     if "WORLD_SIZE" not in os.environ:
         yield Ranks()
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+    with noticing_lost_ranks(timeout_s=timeout_s) as ranks:
+        yield ranks
+    dist.destroy_process_group()
+
+
+@contextmanager
+def noticing_lost_ranks(*, timeout_s: float) -> Iterator[Ranks]:
+    """Give the ranks of the process group there is; its backends' errors become `LostRanks`."""
+    ranks = Ranks(rank=dist.get_rank(), count=dist.get_world_size())
     try:
-        yield Ranks(rank=dist.get_rank(), count=dist.get_world_size())
-    finally:
-        dist.destroy_process_group()
+        yield ranks
+    except RuntimeError as error:
+        words = str(error)
+        if not (isinstance(error, dist.DistError) or any(name in words.lower() for name in _BACKENDS)):
+            raise
+        # The group is not left: that would wait for those who are gone.
+        raise LostRanks(
+            f"rank {ranks.rank} needed an answer of all {ranks.count} ranks within {timeout_s:g} s, and one "
+            f"is gone or stuck ({_first_sentence(words)}). This run ends; the same command goes on from the "
+            "last checkpoint"
+        ) from error
+
+
+def _first_sentence(words: str) -> str:
+    return words.strip().splitlines()[0].split(". ", maxsplit=1)[0]
+
+
+_BACKENDS = ("gloo", "nccl", "connection closed by peer", "connection reset by peer")
+"""Words of the errors of process groups; gloo's are RuntimeErrors of no class of their own."""

@@ -123,6 +123,16 @@ def state_bytes(model: Transfusion, optimisation: OptimisationConfig) -> int:
     return FLOAT32_BYTES * (3 * num_parameters(model) + moments)
 
 
+def gathered_bytes(model: Transfusion) -> int:
+    """Return the bytes that a rank of a sharded run gathers at most: of two blocks and all that is outside.
+
+    Weights and gradients are float32; the next block is gathered while one computes.
+    """
+    blocks = [num_parameters(block) for block in model.blocks]
+    outside = num_parameters(model) - sum(blocks)
+    return 2 * FLOAT32_BYTES * (outside + 2 * max(blocks))
+
+
 def activation_bytes(config: TransfusionConfig, *, num_tokens: int, recompute: bool = False) -> int:
     """Return the bytes that a forward pass in bfloat16 keeps of `num_tokens` tokens for the backward pass.
 
@@ -165,7 +175,7 @@ def check_fits(needed_bytes: int, *, available_bytes: int) -> None:
         raise ValueError(
             f"needed {needed_bytes / 1e9:.1f} GB for weights, gradients, optimiser and the activations of "
             f"rows_at_once rows in each process, there are {available_bytes / 1e9:.1f} GB; choose a smaller "
-            "preset, fewer rows at once, or recompute=true"
+            "preset, fewer rows at once, recompute=true, or sharding=fsdp on more ranks"
         )
 
 

@@ -8,6 +8,7 @@ The markers (<pad>, <bos>, <eos>, <image>, </image>) never come from encoding te
 is ordinary characters, so that no text from outside can open an image or end a document.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -117,6 +118,11 @@ class TextTokenizer:
     def save(self, path: str | Path) -> None:
         """Write the vocabulary as JSON in the format of `tokenizers`, whole or not at all."""
         write_text(Path(path), self._tokenizer.to_str(pretty=True))
+
+    @property
+    def identity(self) -> str:
+        """Hash of the vocabulary: of what `save` writes."""
+        return hashlib.sha256(self._tokenizer.to_str(pretty=True).encode()).hexdigest()
 
     @classmethod
     def load(cls, path: str | Path) -> "TextTokenizer":

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from worldmodel.checkpoint import write_folder
+from tests.worldmodel.processes import start_ranks
+from worldmodel.checkpoint import write_folder, write_folder_together
+from worldmodel.pieces import Piece, Place
+from worldmodel.ranks import Ranks
+from worldmodel.stored_tensors import StoredTensors
 from worldmodel.tensor_file import read_tensors, write_tensors
 
 FULL_DISK = """
@@ -88,6 +92,27 @@ def test_a_stop_between_two_renames_loses_neither_folder(tmp_path, monkeypatch, 
     write(folder, 2.0)
     assert value_in(folder) == 2.0
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def write_together(ranks: Ranks, folder: Path) -> None:
+    """Write a folder on two ranks; the second time the disk refuses the second one."""
+    for value in (1.0, 2.0):
+        if value == 2.0 and ranks.rank == 1:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+        place = Place.of_rank((20_001,), rank=ranks.rank, count=2)
+        groups = {"model": {"weight": Piece(place, torch.full(place.held_shape, value))}}
+        write_folder_together(folder / "state", groups, {"state.json": "{}"}, ranks=ranks)
+
+
+def test_a_rank_whose_disk_is_full_is_an_error_on_all_and_leaves_the_old_state(tmp_path):
+    for rank, process in enumerate(start_ranks(write_together, tmp_path, count=2)):
+        process.join(timeout=100)
+        message = (tmp_path / f"error-{rank}").read_text()
+        assert message.startswith(f"OSError: could not write {tmp_path / 'state'}: ")
+        assert ("another rank had no success" in message) == (rank == 0)
+        assert message.endswith("the last whole checkpoint is untouched")
+    assert torch.equal(StoredTensors(tmp_path / "state", "model").read_whole()["weight"], torch.ones(20_001))
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_leftovers_of_other_folders_stay(tmp_path):

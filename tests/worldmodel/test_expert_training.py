@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from data_tools.config import to_dict
 from tests.worldmodel.tiny_run import make_config, make_corpus, make_mixture, run
 from worldmodel.checkpoint import latest_step
 from worldmodel.corpus import make_batches, make_tokenizer
@@ -72,11 +73,12 @@ def test_biases_of_the_model_and_its_average_are_one_and_go_into_checkpoints(tmp
 
 @pytest.mark.parametrize("balancing", list(Balancing))
 def test_two_ranks_train_as_one_does(tmp_path, balancing):
+    changes = json.dumps({"model": to_dict(make_mixture(balancing))})
     run(tmp_path / "one", model=make_mixture(balancing))
     subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-            *("-m", "tests.worldmodel.tiny_run", str(tmp_path / "two"), balancing.value),
+            *("-m", "tests.worldmodel.tiny_run", str(tmp_path / "two"), changes),
         ],
         check=True,
         capture_output=True,

@@ -14,10 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 
+import worldmodel.pretrain
 from tests.worldmodel.tiny_run import SHAPE, make_config, make_corpus, run
 from worldmodel.checkpoint import latest_step
 from worldmodel.model_folder import SHIPPED, load_model, resolve
+from worldmodel.ranks import Ranks
 from worldmodel.representation.rae import RaeRepresentation, with_statistics
+from worldmodel.sharding import Sharding
 from worldmodel.tensor_file import read_tensors, write_tensors
 from worldmodel.tokenizer import TextTokenizer
 from worldmodel.training_record import read_record
@@ -284,7 +287,7 @@ def test_half_a_line_in_the_log_stops_no_run(finished):
             lambda folder: write_tensors(folder / "random.safetensors", {"other": torch.zeros(1)}),
             "KeyError: 'noise'",
         ),
-        (lambda folder: write_tensors(folder / "optimisers.safetensors", {}), "tensors of these optimisers"),
+        (lambda folder: write_tensors(folder / "optimisers.safetensors", {}), "optimisers in .* is missing"),
         (lambda folder: rewrite_state(folder, lambda state: state["batches"].pop("data")), "other data"),
         (lambda folder: rewrite_state(folder, lambda state: state["batches"]["rng"].clear()), ""),
     ],
@@ -300,6 +303,63 @@ def test_a_state_of_another_model_is_refused(finished):
     other = TransfusionConfig(width=32, num_blocks=1, num_heads=2, num_kv_heads=1)
     with pytest.raises(ValueError, match="cannot go on from"):
         run(finished, model=other)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"width": 48, "num_heads": 3}, r"model in .*step_00000010 is of another architecture or vocabulary"),
+        ({"num_blocks": 1}, r"blocks\.1\.[a-z_.]+ is unknown; .*, and \d+ more"),
+        ({"num_blocks": 3}, r"blocks\.2\.[a-z_.]+ is missing"),
+    ],
+)
+def test_a_state_of_another_architecture_is_refused_with_what_differs(finished, changes, match):
+    sizes = dict(width=32, num_blocks=2, num_heads=2, num_kv_heads=1, text_hidden=32, image_hidden=48)
+    with pytest.raises(ValueError, match=match):
+        run(finished, model=TransfusionConfig(**(sizes | changes)))
+
+
+def test_a_state_of_another_vocabulary_is_refused(finished):
+    larger = TextTokenizer.train([f"{first}{second} " * 3 for first in "abcdef" for second in "ghijk"], 300)
+    larger.save(finished / "tokenizer.json")
+    with pytest.raises(ValueError, match="trained on another vocabulary: needed the tokenizer "):
+        run(finished)
+    # Without the tokenizer's hash the sizes tell.
+    rewrite_state(finished / "steps" / "step_00000010", lambda state: state.pop("vocabulary"))
+    with pytest.raises(ValueError, match=r"text_embedding\.weight has the shape \(\d+, 32\), needed was"):
+        run(finished)
+
+
+def test_a_model_with_another_vocabulary_of_its_size_is_refused(finished):
+    path = finished / "model" / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    first, second = sorted(vocabulary, key=lambda token: -vocabulary[token])[:2]
+    vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
+    path.write_text(json.dumps(tokenizer))
+    with pytest.raises(ValueError, match=r"needs the vocabulary .* that of tokenizer"):
+        load_model(finished / "model")
+
+
+def test_a_model_folder_with_weights_of_another_architecture_is_refused(finished):
+    path = finished / "model" / "model.json"
+    config = json.loads(path.read_text())
+    config["transfusion"]["num_blocks"] = 1
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"do not fit its model\.json: .*blocks\.1\.attention"):
+        load_model(finished / "model")
+
+
+def test_a_run_that_fits_no_machine_is_refused_before_anything_is_made(tmp_path, monkeypatch):
+    representation = RaeRepresentation.create(SHAPE, generator=torch.Generator().manual_seed(0))
+    config = make_config(tmp_path)
+    monkeypatch.setattr("worldmodel.pretrain.memory_bytes", lambda device: 10**6)
+    with pytest.raises(ValueError, match=r"needed 0\.0 GB .*, there are 0\.0 GB; choose a smaller preset"):
+        worldmodel.pretrain._check(config, representation, Ranks())
+    sharded = replace(config, sharding=Sharding.fsdp)
+    monkeypatch.setattr("worldmodel.pretrain.memory_bytes", lambda device: 10**5)
+    with pytest.raises(ValueError, match="or sharding=fsdp on more ranks"):
+        worldmodel.pretrain._check(sharded, representation, Ranks(rank=1, count=2))
 
 
 @pytest.mark.parametrize(

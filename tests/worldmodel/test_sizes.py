@@ -18,6 +18,7 @@ from worldmodel.sizes import (
     check_fits,
     count_parameters,
     forward_flops,
+    gathered_bytes,
     memory_bytes,
     num_parameters,
     on_meta,
@@ -87,6 +88,14 @@ def test_only_routed_experts_are_idle_where_no_modality_has_its_own(make_model, 
     experts = replace(EXPERTS, shared=shared)
     counted = count_parameters(make_model(feedforward=FeedForwardKind.experts, experts=experts))
     assert counted.total - counted.active_text == 2 * 4 * 3 * 48 * 8
+
+
+def test_a_sharded_run_gathers_two_blocks_and_what_is_outside(make_model):
+    three, four = (gathered_bytes(make_model(num_blocks=num_blocks)) for num_blocks in (3, 4))
+    one = make_model(num_blocks=1)
+    block = sum(parameter.numel() for parameter in one.blocks.parameters())
+    outside = sum(parameter.numel() for parameter in one.parameters()) - block
+    assert three == four == 8 * (outside + 2 * block)
 
 
 @pytest.mark.parametrize(

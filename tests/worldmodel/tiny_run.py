@@ -1,14 +1,18 @@
 """A pretraining run of seconds: `python -m tests.worldmodel.tiny_run OUT` trains it, or goes on with it.
 
-A second argument names how the load of experts is balanced, and makes it a mixture of them.
+`{"setting": value}` as second argument changes settings: JSON, choices by name, `model` without its sizes.
 """
 
+import json
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import torch
+from omegaconf import DictConfig, OmegaConf
 
+from data_tools.config import schema, to_dict, to_object
 from data_tools.document_config import DocumentConfig
 from data_tools.mixture import MixtureConfig
 from tests.data_tools.recordings import drive
@@ -107,7 +111,15 @@ def run(out: Path, *, ranks: Ranks | None = None, **changes: object) -> None:
     train(config, make_representation(), training=make_corpus(0), heldout=make_corpus(1), ranks=ranks)
 
 
+def read_changes(text: str) -> dict[str, object]:
+    """Return settings from JSON, on top of those of `make_config`."""
+    node = OmegaConf.merge(schema(PretrainConfig), to_dict(make_config(Path())), json.loads(text))
+    assert isinstance(node, DictConfig)
+    config = to_object(node, PretrainConfig)
+    return {each.name: getattr(config, each.name) for each in fields(config) if each.name != "out"}
+
+
 if __name__ == "__main__":
-    with joined() as ranks:
-        changes = {"model": make_mixture(Balancing(sys.argv[2]))} if len(sys.argv) > 2 else {}
+    changes = read_changes(sys.argv[2] if len(sys.argv) > 2 else "{}")
+    with joined(timeout_s=60.0) as ranks:
         run(Path(sys.argv[1]), ranks=ranks, **changes)
