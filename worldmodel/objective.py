@@ -122,7 +122,7 @@ def losses(
         model.text_logits(hidden.flatten(0, 1)[batch.text_from]), batch.text_target, reduction="none"
     )
     language = (token_nats * batch.text_weight).sum() / whole.text_weight.sum().clamp_min(1.0)
-    errors = _flow_errors(model, batch, noised, hidden, config)
+    errors = _flow_errors(model, batch, noise, hidden, config)
     flow = errors.sum() / whole.is_flow_target.sum().clamp_min(1)
     balance = balance * (len(batch.ids) / len(whole.ids))
     return Losses(language, flow, balance, token_nats, errors)
@@ -139,7 +139,7 @@ def flow_errors(
     """Return `Losses.flow_errors` alone: no text is scored."""
     noised = _noised(batch, noise)
     hidden, _ = _hidden_states(model, batch, noised, dtype=dtype)
-    return _flow_errors(model, batch, noised, hidden, config)
+    return _flow_errors(model, batch, noise, hidden, config)
 
 
 def _noised(
@@ -179,11 +179,11 @@ def _hidden_states(
 def _flow_errors(
     model: Transfusion,
     batch: PackedBatch,
-    noised: Float[Tensor, "row token channel"],
+    noise: Float[Tensor, "row token channel"],
     hidden: Float[Tensor, "row token width"],
     config: ObjectiveConfig,
 ) -> Float[Tensor, " flow_target"]:
     target = batch.is_flow_target
     return flow_error(
-        model.latents(hidden[target]), noised[target], batch.latents[target], batch.times[target], config.flow
+        model.latents(hidden[target]), noise[target], batch.latents[target], batch.times[target], config.flow
     )
