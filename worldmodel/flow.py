@@ -220,19 +220,8 @@ def sampler_step(
     """
     latent = predict(noised, time)
     reached = euler_step(noised, latent, time=time, next_time=next_time)
-    match sampler:
-        case Sampler.euler:
-            return reached
-        case Sampler.heun:
-            return (
-                reached if next_time == 1 else _corrected(predict, noised, latent, reached, (time, next_time))
-            )
-
-
-def _corrected(
-    predict: PredictLatents, noised: Tensor, latent: Tensor, reached: Tensor, times: tuple[float, float]
-) -> Tensor:
-    time, next_time = times
+    if sampler is Sampler.euler or next_time == 1:
+        return reached
     first = (latent - noised) / (1 - time)
     second = (predict(reached, next_time) - reached) / (1 - next_time)
     return noised + (next_time - time) * (first + second) / 2
