@@ -18,6 +18,7 @@ import planners.evaluation.closed_loop
 import planners.evaluation.open_loop
 import planners.prior
 import worldmodel.describe
+import worldmodel.generate
 import worldmodel.pretrain
 import worldmodel.representation.probe
 import worldmodel.representation.train
@@ -50,6 +51,11 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
     ),
     "planners/conf/prior.yaml": (planners.prior, planners.prior.PriorCommand, ()),
     "worldmodel/conf/describe.yaml": (worldmodel.describe, worldmodel.describe.DescribeConfig, ()),
+    "worldmodel/conf/generate.yaml": (
+        worldmodel.generate,
+        worldmodel.generate.GenerateConfig,
+        ("task=draw", "texts=[t]"),
+    ),
     "worldmodel/conf/pretrain.yaml": (worldmodel.pretrain, PretrainConfig, PRETRAIN),
     "worldmodel/conf/probe.yaml": (
         worldmodel.representation.probe,

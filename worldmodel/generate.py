@@ -6,7 +6,7 @@ Reads image files and texts, and writes `generation.json`, with a PNG for each f
 - `question`: answer texts[i] about images[i]; with `answers`, say how unlikely each of them is instead.
 - `draw`: draw a frame for each text.
 - `edit`: what becomes of images[i] by texts[i], a command or an action's text.
-- `continue`: go on with one document: all images, then all texts.
+- `interleave`: go on with one document (all images, then all texts) in text and frames, until it ends.
 """
 
 import json
@@ -37,7 +37,7 @@ class Task(Enum):
     question = "question"
     draw = "draw"
     edit = "edit"
-    continue_ = "continue"
+    interleave = "interleave"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +64,12 @@ class GenerateConfig:
             Task.question: num_images == num_texts > 0,
             Task.draw: num_images == 0 and num_texts > 0,
             Task.edit: num_images == num_texts > 0,
-            Task.continue_: True,
+            Task.interleave: True,
         }
         if not fits[self.task]:
             raise ValueError(
-                f"task={self.task.value} got {num_images} images and {num_texts} texts; caption needs images, "
-                "draw needs texts, question and edit need one text an image"
+                f"task={self.task.value} got {num_images} images and {num_texts} texts; caption needs images "
+                "alone, draw texts alone, question and edit one text an image"
             )
         if self.answers and self.task is not Task.question:
             raise ValueError(f"answers are for task=question, got task={self.task.value}")
@@ -105,7 +105,7 @@ def generate(config: GenerateConfig) -> list[dict[str, object]]:
                     zip(config.images, config.texts, edited, strict=True)
                 )
             ]
-        case Task.continue_:
+        case Task.interleave:
             (pieces,) = generator.continue_document([[*frames, *config.texts]])
             return [_written_piece(piece, folder, number) for number, piece in enumerate(pieces)]
 

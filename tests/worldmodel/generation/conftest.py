@@ -45,7 +45,7 @@ class Reference:
     def run(
         self, pieces: Sequence[Piece], *, last_time: float = 1.0, history_time: float = 1.0
     ) -> tuple[torch.Tensor, PackedBatch]:
-        """Return a document's hidden states and itself, its last frame of one time, the earlier of another."""
+        """Return the hidden states of a document whose frames have these times, and the document."""
         frames = [piece for piece in pieces if isinstance(piece, torch.Tensor)]
         numbers = iter(range(len(frames)))
         segments = tuple(

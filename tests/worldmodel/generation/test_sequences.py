@@ -4,9 +4,14 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from worldmodel.branching import FrameSampling
+from worldmodel.generation import GenerationConfig, Generator
 from worldmodel.generation.sequences import Sequences
+from worldmodel.generation.token_choice import TextSampling
 from worldmodel.predictor import WorldModel
 from worldmodel.transfusion import Transfusion
+
+ONE_STEP = FrameSampling(num_steps=1, guidance=2.0)
 
 
 class Largest(TorchDispatchMode):
@@ -46,7 +51,7 @@ def a_document(world_model: WorldModel, latents, num_frames: int) -> Sequences:
 @torch.inference_mode()
 def test_a_document_is_held_once_whatever_the_number_of_candidates(world_model, latents):
     """No tensor is as large as the document's keys once a candidate would be."""
-    sequences = a_document(world_model, latents, 30)
+    sequences = a_document(world_model, latents, 45)
     before = sequences.num_cached
     num_context, num_kv_heads, head_dim = sequences.context.keys[0].shape[1:]
     assert before == 2 * 2 * num_context * num_kv_heads * head_dim  # keys and values of two layers
@@ -77,9 +82,6 @@ def test_candidates_of_a_rollout_hold_the_context_once(world_model):
 
 @torch.inference_mode()
 def test_each_token_is_run_once(world_model, latents, tokens_run):
-    from worldmodel.generation import GenerationConfig, Generator
-    from worldmodel.generation.token_choice import TextSampling
-
     document = [latents.table[5], "a"]
     settings = GenerationConfig(text=TextSampling(max_tokens=4), max_frames=0)
     (found,) = Generator(world_model, settings).continue_pieces([document])
@@ -91,8 +93,6 @@ def test_each_token_is_run_once(world_model, latents, tokens_run):
 
 @torch.inference_mode()
 def test_a_frame_is_read_with_its_marker_once_and_alone_from_then_on(world_model, latents, tokens_run):
-    from worldmodel.branching import FrameSampling
-
     sequences = a_document(world_model, latents, 2)
     tokens_run.clear()
     active = torch.ones(1, dtype=torch.bool)
@@ -108,16 +108,10 @@ def test_a_sequence_that_waits_is_not_changed_by_the_others(world_model, latents
     documents = [[latents.table[5], "a"], ["go"]]
     both = Sequences(world_model.branching, documents, latents_per_frame=4)
     before = both.logits()[0]
-    frame = both.imagine(torch.zeros(2, 4, 6), _one_step(), torch.tensor([False, True]))
+    frame = both.imagine(torch.zeros(2, 4, 6), ONE_STEP, torch.tensor([False, True]))
     both.append_frame(frame, torch.tensor([False, True]), time=1.0)
     assert torch.equal(both.logits()[0], before)
     alone = Sequences(world_model.branching, documents[:1], latents_per_frame=4)
-    found = both.imagine(torch.zeros(2, 4, 6), _one_step(), torch.tensor([True, False]))[:1]
-    expected = alone.imagine(torch.zeros(1, 4, 6), _one_step(), torch.tensor([True]))
+    found = both.imagine(torch.zeros(2, 4, 6), ONE_STEP, torch.tensor([True, False]))[:1]
+    expected = alone.imagine(torch.zeros(1, 4, 6), ONE_STEP, torch.tensor([True]))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-
-
-def _one_step():
-    from worldmodel.branching import FrameSampling
-
-    return FrameSampling(num_steps=1, guidance=2.0)
