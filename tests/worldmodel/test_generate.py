@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def image(tmp_path) -> str:
     return str(path)
 
 
-def run(tmp_path, task: Task, **settings):
+def run(tmp_path, task: Task, **settings) -> list[dict[str, Any]]:
     config = GenerateConfig(task=task, out=str(tmp_path / "out"), generation=SMALL, **settings)
     return generate(config)
 
@@ -45,8 +46,8 @@ def test_each_task_of_the_model_that_ships(tmp_path, image):
     (drawn,) = run(tmp_path, Task.draw, texts=["a corridor"])
     (edited,) = run(tmp_path, Task.edit, images=[image], texts=[ACTION])
     for each in (drawn, edited):
-        picture = Image.open(tmp_path / "out" / each["picture"])
-        assert picture.size[0] == picture.size[1] > 0
+        with Image.open(tmp_path / "out" / each["picture"]) as picture:
+            assert picture.size[0] == picture.size[1] > 0
     assert run(tmp_path, Task.interleave, images=[image], texts=["turn left"])
 
 

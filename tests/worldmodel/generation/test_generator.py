@@ -1,6 +1,7 @@
 """Generation from the cache equals whole documents run as in training, for every feed-forward kind."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ ACTION = "action: dx=+0.335, dy=-0.020, dyaw=+0.120, dt=0.26"
 CONFIG = GenerationConfig(
     frame=FrameSampling(num_steps=2, guidance=3.0, sampler=Sampler.heun), text=TextSampling(max_tokens=40)
 )
-TOLERANCE = {"atol": 1e-4, "rtol": 1e-4}
+TOLERANCE: Any = {"atol": 1e-4, "rtol": 1e-4}
 
 
 class Script:

@@ -9,7 +9,7 @@ from worldmodel.generation import GenerationConfig, Generator
 from worldmodel.generation.sequences import Sequences
 from worldmodel.generation.token_choice import TextSampling
 from worldmodel.predictor import WorldModel
-from worldmodel.transfusion import Transfusion
+from worldmodel.transfusion import BranchAttend, Transfusion
 
 ONE_STEP = FrameSampling(num_steps=1, guidance=2.0)
 
@@ -64,20 +64,27 @@ def test_a_document_is_held_once_whatever_the_number_of_candidates(world_model, 
 
 
 @torch.inference_mode()
-def test_candidates_of_a_rollout_hold_the_context_once(world_model):
-    frames = torch.zeros(1, 30, 8, 8, 3, dtype=torch.uint8)
-    context = world_model.encode_context(frames)
-    num_context, num_kv_heads, head_dim = context.keys[0].shape[1:]
-    num_candidates = 64
-    with Largest() as largest:
-        world_model.rollout(
-            context, [[["a"]] * num_candidates], num_steps=3, generator=torch.Generator().manual_seed(0)
-        )
-    # Scores of a head with the context are that large too: 3 heads, and 2 tokens of text before 4 latents.
-    num_scores = num_candidates * 3 * (2 + 4) * num_context
-    own = 2 * num_candidates * 3 * (2 + 4) * (2 + 4)
-    copied = num_candidates * num_context * num_kv_heads * head_dim
-    assert largest.num_elements <= num_scores + own < num_scores + copied
+def test_candidates_of_a_rollout_share_the_keys_of_the_context(world_model, monkeypatch):
+    """Every attention reads the context where it was encoded; a candidate's own cache holds its own tokens."""
+    context = world_model.encode_context(torch.zeros(1, 3, 8, 8, 3, dtype=torch.uint8))
+    num_own = []
+    attend = BranchAttend.__call__
+
+    def watched(self, layer, *arguments):
+        cache = self.caches[layer]
+        assert cache.shared_key.data_ptr() == context.keys[layer].data_ptr()
+        assert cache.shared_value.data_ptr() == context.values[layer].data_ptr()
+        assert cache.shared_key.shape == context.keys[layer].shape
+        num_own.append(cache.own_key.numel())
+        return attend(self, layer, *arguments)
+
+    monkeypatch.setattr(BranchAttend, "__call__", watched)
+    stream = torch.Generator().manual_seed(0)
+    world_model.rollout(context, [[["a", "a"]] * 7], num_steps=2, generator=stream)
+    # A token of text and <image> after the first step of the sampler, then a frame and its end too.
+    numbers = 7 * context.keys[0].shape[2] * context.keys[0].shape[3]
+    own = [0, 2, 2, 2 + 5, 2 + 5 + 2]
+    assert num_own == [numbers * tokens for tokens in own for _ in context.keys]
 
 
 @torch.inference_mode()
