@@ -65,7 +65,7 @@ def test_a_document_is_held_once_whatever_the_number_of_candidates(world_model, 
 
 @torch.inference_mode()
 def test_candidates_of_a_rollout_share_the_keys_of_the_context(world_model, monkeypatch):
-    """Every attention reads the context where it was encoded; a candidate's own cache holds its own tokens."""
+    """Every attention reads the context where it was encoded; a candidate holds its own tokens alone."""
     context = world_model.encode_context(torch.zeros(1, 3, 8, 8, 3, dtype=torch.uint8))
     num_own = []
     attend = BranchAttend.__call__
