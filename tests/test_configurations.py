@@ -20,6 +20,7 @@ import planners.evaluation.open_loop
 import planners.prior
 import worldmodel.describe
 import worldmodel.distill
+import worldmodel.generate
 import worldmodel.launch_ray
 import worldmodel.pretrain
 import worldmodel.representation.cache_latents
@@ -74,6 +75,11 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         worldmodel.distill,
         worldmodel.distill.DistillConfig,
         ("teacher=t", "data=d", "text=t", "out=o"),
+    ),
+    "worldmodel/conf/generate.yaml": (
+        worldmodel.generate,
+        worldmodel.generate.GenerateConfig,
+        ("task=draw", "texts=[t]"),
     ),
     "worldmodel/conf/import_pretrained.yaml": (
         worldmodel.representation.import_pretrained,

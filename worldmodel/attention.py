@@ -116,12 +116,16 @@ def _fused_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) ->
 
 @dataclass(frozen=True)
 class LayerCache:
-    """Keys and values of one layer: the context's, shared by all candidates, and each candidate's own."""
+    """Keys and values of one layer: the context's, shared by all candidates, and each candidate's own.
+
+    `shared_valid` says what of the context is seen; None is all of it.
+    """
 
     shared_key: Float[Tensor, "problem context kv_head head_dim"]
     shared_value: Float[Tensor, "problem context kv_head head_dim"]
     own_key: Float[Tensor, "problem candidate past kv_head head_dim"]
     own_value: Float[Tensor, "problem candidate past kv_head head_dim"]
+    shared_valid: Bool[Tensor, "problem context"] | None = None
 
 
 def branch_attention(
@@ -134,7 +138,7 @@ def branch_attention(
     """Attend from each candidate's new tokens to the shared context, the candidate's past and the new tokens.
 
     The shared keys are multiplied by the queries of all candidates at once and never copied. Equal to
-    `packed_attention` over [context, past, new] with a mask that shows the whole context.
+    `packed_attention` over [context, past, new] with a mask that shows of the context what is valid.
     """
     num_groups = query.shape[3] // key.shape[3]
     own_key = torch.cat((cache.own_key, key), dim=2)
@@ -147,6 +151,9 @@ def branch_attention(
     shared = rearrange(
         shared, "p kv (c group t) s -> p kv c group t s", c=num_candidates, group=num_groups, t=num_tokens
     )
+    if cache.shared_valid is not None:
+        hidden = ~cache.shared_valid[:, None, None, None, None]  # problem kv candidate group token context
+        shared = shared.masked_fill(hidden, float("-inf"))
     # Heads of a group stand one below the other: broadcasting over them would copy the keys.
     own = rearrange(q, "p kv c group t d -> p kv c (group t) d") @ rearrange(
         own_key, "p c s kv d -> p kv c d s"

@@ -128,7 +128,7 @@ def losses(
         model.text_logits(hidden.flatten(0, 1)[batch.text_from]), batch.text_target, reduction="none"
     )
     language = (token_nats * batch.text_weight).sum() / whole.text_weight.sum().clamp_min(1.0)
-    errors = _flow_errors(model, batch, noised, hidden, config)
+    errors = _flow_errors(model, batch, noised, noise, hidden, config)
     flow = errors.sum() / whole.is_flow_target.sum().clamp_min(1)
     return Losses(language, flow, load, token_nats, errors)
 
@@ -144,7 +144,7 @@ def flow_errors(
     """Return `Losses.flow_errors` alone: no text is scored."""
     noised = _noised(batch, noise)
     hidden, _ = _hidden_states(model, batch, noised, dtype=dtype)
-    return _flow_errors(model, batch, noised, hidden, config)
+    return _flow_errors(model, batch, noised, noise, hidden, config)
 
 
 def _noised(
@@ -197,13 +197,14 @@ def _flow_errors(
     model: Transfusion,
     batch: PackedBatch,
     noised: Float[Tensor, "row token channel"],
+    noise: Float[Tensor, "row token channel"],
     hidden: Float[Tensor, "row token width"],
     config: ObjectiveConfig,
 ) -> Float[Tensor, " flow_target"]:
     target = batch.is_flow_target
     entered, times = noised[..., batch.num_context_channels :][target], batch.times[target]
     output = model.latents(hidden[target], entered, times)
-    return flow_error(output, entered, batch.generated[target], times, config.flow)
+    return flow_error(output, noise[target], batch.generated[target], times, config.flow)
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from jaxtyping import Int64
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 from data_tools.whole_file import write_text
-from worldmodel.number_tokens import NUM_PLACES, NumberReader, OrdinaryActions, TokenizedText
+from worldmodel.number_tokens import NUM_PLACES, PLACE_NONE, NumberReader, OrdinaryActions, TokenizedText
 from worldmodel.vocabulary import (
     DIGITS,
     FIELDS,
@@ -102,18 +102,22 @@ class TextTokenizer:
         is_value = np.zeros(len(ids), dtype=np.bool_)
         number = NumberReader()
         for position, index in enumerate(ids.tolist()):
-            if (digit := self._digits.get(index)) is not None:
-                places[position] = number.take_digit(digit)
-            elif (digit := self._pointed.get(index)) is not None:
-                places[position] = number.take_pointed_digit(digit)
-            elif (sign := self._signs.get(index)) is not None:
-                places[position] = number.take_sign(sign)
-            else:
-                number = NumberReader(self._fields.get(index))
+            places[position] = self.read(index, number)
             if number.is_complete:
                 values[position] = float(number.text)
                 is_value[position] = True
         return TokenizedText(ids, places, values, is_value)
+
+    def read(self, index: int, number: NumberReader) -> int:
+        """Go on reading a number with the next token of a text; return the token's place."""
+        if (digit := self._digits.get(index)) is not None:
+            return number.take_digit(digit)
+        if (digit := self._pointed.get(index)) is not None:
+            return number.take_pointed_digit(digit)
+        if (sign := self._signs.get(index)) is not None:
+            return number.take_sign(sign)
+        number.start(self._fields.get(index))
+        return PLACE_NONE
 
     def save(self, path: str | Path) -> None:
         """Write the vocabulary as JSON in the format of `tokenizers`, whole or not at all."""

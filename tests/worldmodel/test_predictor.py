@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Iterator
 
 import jaxtyping
@@ -15,7 +16,7 @@ from worldmodel.attention import hybrid_mask
 from worldmodel.documents import PackedBatch, Packer
 from worldmodel.feedforward import Modalities
 from worldmodel.flattening import NoiseLevels
-from worldmodel.flow import FlowConfig, Prediction
+from worldmodel.flow import FlowConfig, Prediction, Sampler, predicted_latent, sample_times
 from worldmodel.objective import ObjectiveConfig, losses
 from worldmodel.predictor import WorldModel
 from worldmodel.transfusion import PackedAttend, TokenInputs
@@ -70,8 +71,13 @@ def pack_rollout(world_model, latents, texts, monkeypatch) -> PackedBatch:
     return packer.pack(rows, rng=np.random.default_rng(0))
 
 
-def uncached_rollout(world_model, latents, texts, noise, num_steps, monkeypatch) -> torch.Tensor:
-    """Sample step after step by running the whole packed row each time: the slow reference."""
+def uncached_rollout(
+    world_model, latents, texts, noise, num_steps, monkeypatch, *, history=None, level=0.0
+) -> torch.Tensor:
+    """Sample step after step by running the whole packed row each time: the slow reference.
+
+    Of `history`'s noise a share of `level` is mixed into finished frames.
+    """
     batch = pack_rollout(world_model, latents, texts, monkeypatch)
     mask = hybrid_mask(batch.reach, batch.frame)
     placed = batch.latents.clone()
@@ -88,7 +94,8 @@ def uncached_rollout(world_model, latents, texts, noise, num_steps, monkeypatch)
             hidden, _ = world_model.transfusion(inputs, PackedAttend(mask), Modalities.of(inputs.is_image))
             output = world_model.transfusion.latents(hidden[0, inside])
             sample = output if index + 1 == num_steps else sample + (output - sample) / num_steps / (1 - time)
-        placed[0, inside], times[0, inside] = sample, 1.0
+        past = sample if history is None else (1 - level) * sample + level * history[step]
+        placed[0, inside], times[0, inside] = past, 1 - level
         imagined.append(sample)
     return torch.stack(imagined)
 
@@ -105,6 +112,46 @@ def test_cached_rollout_equals_running_the_whole_document(world_model, latents, 
     for candidate, texts in enumerate(TEXTS):
         expected = uncached_rollout(world_model, latents, texts, noise, num_steps, monkeypatch)
         torch.testing.assert_close(rollout[0, candidate], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_noised_history_equals_running_the_whole_document(world_model, latents, monkeypatch):
+    """Frames come into the history noised and as of that time; what is returned is clean."""
+    context = world_model.encode_context(FRAMES)
+    rollout = world_model.rollout(
+        context, [TEXTS], num_steps=2, generator=torch.Generator().manual_seed(5), history_noise=0.2
+    )
+    generator = torch.Generator().manual_seed(5)
+    first, history, second = (torch.randn(NUM_LATENTS, CHANNELS, generator=generator) for _ in range(3))
+    for candidate, texts in enumerate(TEXTS):
+        expected = uncached_rollout(
+            world_model,
+            latents,
+            texts,
+            [first, second],
+            2,
+            monkeypatch,
+            history=[history, history],
+            level=0.2,
+        )
+        torch.testing.assert_close(rollout[0, candidate], expected, atol=1e-4, rtol=1e-4)
+    plain = world_model.rollout(context, [TEXTS], num_steps=2, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(plain[:, :, 0], rollout[:, :, 0])
+    assert not torch.allclose(plain[:, :, 1], rollout[:, :, 1], atol=1e-3)
+
+
+def test_noise_of_the_context_comes_from_the_generator(world_model):
+    def noised(seed):
+        generator = torch.Generator().manual_seed(seed)
+        return world_model.encode_context(FRAMES, history_noise=0.3, generator=generator).keys[-1]
+
+    assert torch.equal(noised(1), noised(1))
+    clean = world_model.encode_context(FRAMES).keys[-1]
+    for other in (noised(2), clean):
+        assert not torch.allclose(noised(1), other, atol=1e-3)
+    with pytest.raises(ValueError, match="both history_noise and a generator"):
+        world_model.encode_context(FRAMES, history_noise=0.3)
+    with pytest.raises(ValueError, match=r"in \[0, 1\).*got 1"):
+        world_model.encode_context(FRAMES, history_noise=1.0, generator=torch.Generator())
 
 
 def test_a_candidate_does_not_depend_on_the_others(world_model):
@@ -136,34 +183,54 @@ def test_the_action_matters(world_model):
     assert (rollout[0, 0] - rollout[0, 1]).abs().max() > 1e-3
 
 
-def test_guidance_of_three_steps_is_that_of_the_sampler_written_out(world_model, latents, monkeypatch):
+@pytest.mark.parametrize("sampler", list(Sampler))
+@pytest.mark.parametrize("prediction", list(Prediction))
+def test_guidance_of_three_steps_is_that_of_the_sampler_written_out(
+    world_model, latents, prediction, sampler, monkeypatch
+):
+    """In velocities: v = free + (g - 1) (plain - free) + (plain - free), whatever the network predicts."""
+    model = WorldModel(
+        world_model.transfusion,
+        world_model.tokenizer,
+        world_model.representation,
+        prediction=prediction,
+        sampling_shift=1.5,
+    )
     noise = torch.randn(NUM_LATENTS, CHANNELS, generator=torch.Generator().manual_seed(5))
 
     def predicted(text: str, sample: torch.Tensor, time: float) -> torch.Tensor:
-        batch = pack_rollout(world_model, latents, [text], monkeypatch)
+        batch = pack_rollout(model, latents, [text], monkeypatch)
         inside = batch.frame[0] == 3
         placed, times = batch.latents.clone(), batch.times.clone()
         placed[0, inside], times[0, inside] = sample, time
         fields = {item.name: getattr(batch, item.name) for item in dataclasses.fields(TokenInputs)}
         inputs = TokenInputs(**(fields | {"latents": placed, "times": times}))
         attend = PackedAttend(hybrid_mask(batch.reach, batch.frame))
-        hidden, _ = world_model.transfusion(inputs, attend, Modalities.of(inputs.is_image))
-        return world_model.transfusion.latents(hidden[0, inside])
+        hidden, _ = model.transfusion(inputs, attend, Modalities.of(inputs.is_image))
+        output = model.transfusion.latents(hidden[0, inside])
+        latent = predicted_latent(output, sample, torch.full((NUM_LATENTS,), time), prediction=prediction)
+        return (latent - sample) / (1 - time)
+
+    def velocity(sample: torch.Tensor, time: float) -> torch.Tensor:
+        free, plain = (predicted(text, sample, time) for text in ("", TEXTS[0][0]))
+        return plain + (2.5 - 1) * (plain - free)
 
     sample = noise
-    for index in range(3):
-        time = index / 3
-        free, plain = (predicted(text, sample, time) for text in ("", TEXTS[0][0]))
-        wanted = free + 2.5 * (plain - free)
-        sample = wanted if index == 2 else sample + (wanted - sample) / 3 / (1 - time)
-    found = world_model.rollout(
-        world_model.encode_context(FRAMES),
+    times = sample_times(3, shift=1.5)
+    for time, next_time in itertools.pairwise(times):
+        slope = velocity(sample, time)
+        if sampler is Sampler.heun and next_time < 1:
+            slope = (slope + velocity(sample + (next_time - time) * slope, next_time)) / 2
+        sample = sample + (next_time - time) * slope
+    found = model.rollout(
+        model.encode_context(FRAMES),
         [[TEXTS[0][:1]]],
         num_steps=3,
         generator=torch.Generator().manual_seed(5),
         guidance=2.5,
+        sampler=sampler,
     )
-    torch.testing.assert_close(found[0, 0, 0], sample, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found[0, 0, 0], sample, atol=2e-4, rtol=2e-4)
 
 
 def test_guidance_moves_away_from_the_frame_without_action(world_model):
