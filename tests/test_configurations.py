@@ -18,6 +18,16 @@ import planners.evaluation.closed_loop
 import planners.evaluation.open_loop
 import planners.prior
 import worldmodel.describe
+import worldmodel.evaluation.coco_fid
+import worldmodel.evaluation.dpg_bench
+import worldmodel.evaluation.flow_loss
+import worldmodel.evaluation.frechet_distance
+import worldmodel.evaluation.geneval
+import worldmodel.evaluation.perplexity
+import worldmodel.evaluation.questions
+import worldmodel.evaluation.vqa
+import worldmodel.evaluation.wise
+import worldmodel.finetune
 import worldmodel.pretrain
 import worldmodel.representation.probe
 import worldmodel.representation.train
@@ -50,6 +60,56 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
     ),
     "planners/conf/prior.yaml": (planners.prior, planners.prior.PriorCommand, ()),
     "worldmodel/conf/describe.yaml": (worldmodel.describe, worldmodel.describe.DescribeConfig, ()),
+    "worldmodel/conf/coco_fid.yaml": (
+        worldmodel.evaluation.coco_fid,
+        worldmodel.evaluation.coco_fid.CocoConfig,
+        ("data=d", "out=o", "photos=p"),
+    ),
+    "worldmodel/conf/dpg_bench.yaml": (
+        worldmodel.evaluation.dpg_bench,
+        worldmodel.evaluation.dpg_bench.DpgConfig,
+        ("data=d", "out=o"),
+    ),
+    "worldmodel/conf/flow_loss.yaml": (
+        worldmodel.evaluation.flow_loss,
+        worldmodel.evaluation.flow_loss.FlowLossConfig,
+        ("model=m", "data=d", "out=o"),
+    ),
+    "worldmodel/conf/frechet_distance.yaml": (
+        worldmodel.evaluation.frechet_distance,
+        worldmodel.evaluation.frechet_distance.FrechetConfig,
+        ("model=m", "data=d", "out=o"),
+    ),
+    "worldmodel/conf/geneval.yaml": (
+        worldmodel.evaluation.geneval,
+        worldmodel.evaluation.geneval.GenEvalConfig,
+        ("data=d", "out=o"),
+    ),
+    "worldmodel/conf/perplexity.yaml": (
+        worldmodel.evaluation.perplexity,
+        worldmodel.evaluation.perplexity.PerplexityConfig,
+        ("model=m", "data=[d]", "out=o"),
+    ),
+    "worldmodel/conf/questions.yaml": (
+        worldmodel.evaluation.questions,
+        worldmodel.evaluation.questions.QuestionsConfig,
+        ("model=m", "out=o"),
+    ),
+    "worldmodel/conf/vqa.yaml": (
+        worldmodel.evaluation.vqa,
+        worldmodel.evaluation.vqa.VqaConfig,
+        ("data=d", "out=o", "photos=p"),
+    ),
+    "worldmodel/conf/wise.yaml": (
+        worldmodel.evaluation.wise,
+        worldmodel.evaluation.wise.WiseConfig,
+        ("data=d", "out=o"),
+    ),
+    "worldmodel/conf/finetune.yaml": (
+        worldmodel.finetune,
+        worldmodel.finetune.FinetuneConfig,
+        ("model=m", "data=d", "out=o"),
+    ),
     "worldmodel/conf/pretrain.yaml": (worldmodel.pretrain, PretrainConfig, PRETRAIN),
     "worldmodel/conf/probe.yaml": (
         worldmodel.representation.probe,

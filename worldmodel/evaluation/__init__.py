@@ -1,1 +1,1 @@
-"""Evaluation of the model itself: language, flow, pictures, answers, and public benchmarks from local files."""
+"""Evaluation of the model itself: language, flow, pictures, answers; public benchmarks from local files."""

@@ -1,4 +1,4 @@
-"""Asked: questions about pictures with known answers, and how often a model, or one without eyes, is right."""
+"""Asked: questions about pictures with known answers, and how often a model, or no model, is right."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -43,7 +43,7 @@ def shuffled(count: int, *, rng: np.random.Generator) -> list[int]:
 
 
 def with_other_pictures(items: Sequence[Asked], *, rng: np.random.Generator) -> list[Asked]:
-    """Return the same questions asked about pictures of other items, of another group where there are some."""
+    """Return the same questions asked about pictures of other items, of another group if there are any."""
     partner = shuffled(len(items), rng=rng)
     groups = {item.group for item in items}
     result = []

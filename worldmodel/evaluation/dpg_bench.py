@@ -58,7 +58,7 @@ class Proposition:
 
 
 def read_propositions(path: Path) -> dict[str, list[Proposition]]:
-    """Read the questions of each item; ValueError for a line that is none, or depends on what is not there."""
+    """Read the questions of each item; ValueError for a line that is none, or depends on none there."""
     items: dict[str, list[Proposition]] = {}
     with path.open(encoding="utf-8", newline="") as opened:
         for number, line in enumerate(csv.DictReader(opened), start=2):

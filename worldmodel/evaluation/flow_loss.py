@@ -135,10 +135,10 @@ def measure(
     placed = placed_batches(mixture, packer, count=config.num_batches, rng=rng)
     for each in track(placed, total=config.num_batches, description=kind.value):
         drawn = torch.randn(each.batch.latents.shape, generator=noise)
-        for time in config.times:
-            found = frame_errors(model, each, drawn, time=time)
-            errors[time] += [error for _, error in found]
-        groups += [trajectories[key.trajectory].name for key, _ in found]
+        found = {time: frame_errors(model, each, drawn, time=time) for time in config.times}
+        for time, own in found.items():
+            errors[time] += [error for _, error in own]
+        groups += [trajectories[key.trajectory].name for key, _ in found[config.times[0]]]
     return [
         Row.of(
             f"flow_error/time_{time:g}",

@@ -2,8 +2,9 @@
 
     d^2 = |m1 - m2|^2 + tr(S1 + S2 - 2 (S1^(1/2) S2 S1^(1/2))^(1/2))
 
-Source: Dowson and Landau 1982; Heusel et al. (arXiv 1706.08500), who report d^2 in features of Inception as FID.
-It is biased upward by some tr(S) / n: distances are compared at equal numbers of pictures alone.
+Source: Dowson and Landau 1982; Heusel et al. (arXiv 1706.08500), who report
+d^2 in features of Inception as FID. It is biased upward by some
+tr(S) / n: distances are compared at equal numbers of pictures alone.
 """
 
 from dataclasses import dataclass
@@ -34,8 +35,8 @@ class Gaussian:
 def frechet_distance(one: Gaussian, other: Gaussian) -> float:
     """Return d^2, never below 0.
 
-    By eigenvalues of symmetric matrices, where the usual square root of S1 S2 needs S to be regular: with fewer
-    pictures than features it is not.
+    By eigenvalues of symmetric matrices, where the usual square root of S1 S2 needs S to be regular: with
+    fewer pictures than features it is not.
     """
     if one.mean.shape != other.mean.shape:
         raise ValueError(f"needed equally many features, got {one.mean.shape[0]} and {other.mean.shape[0]}")

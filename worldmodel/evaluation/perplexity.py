@@ -1,9 +1,9 @@
 """Perplexity: `python -m worldmodel.evaluation.perplexity model=FOLDER data=[PATH,...] out=FOLDER`.
 
 Every path is a source: a file of text, or a folder with all of them (a folder of DCLM shards, say); a pattern
-in quotes (`"data=['texts/*']"`) makes one source of each match. Documents are taken in the order of the files,
-all of them or the first `max_documents`; each is cut into consecutive windows of the model's row length, and
-every token of it is predicted exactly once, from <bos> and what is before it in its window.
+in quotes (`"data=['texts/*']"`) makes one source of each match. Documents are taken in the order of the
+files, all of them or the first `max_documents`; each is cut into consecutive windows of the model's
+row length, and every token of it is predicted exactly once, from <bos> and what is before it in its window.
 """
 
 import math

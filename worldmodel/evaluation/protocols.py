@@ -1,4 +1,4 @@
-"""What evaluations ask of a model: pictures for texts, texts for pictures, answers and how likely they are."""
+"""What evaluations ask of a model: pictures for texts, texts for pictures, answers, how likely they are."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -29,9 +29,7 @@ class Captions(Protocol):
 class Answers(Protocol):
     """Answers questions about pictures."""
 
-    def answer(
-        self, frames: UInt8[Tensor, "batch height width 3"], questions: Sequence[str]
-    ) -> list[str]:
+    def answer(self, frames: UInt8[Tensor, "batch height width 3"], questions: Sequence[str]) -> list[str]:
         """Return one answer a picture and question."""
         ...
 

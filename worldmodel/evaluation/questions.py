@@ -64,9 +64,7 @@ class QuestionsConfig:
     precision: Precision = Precision.float32
 
 
-def recorded(
-    trajectories: Sequence[Trajectory], kind: TextKind, *, most: int | None
-) -> list[Asked]:
+def recorded(trajectories: Sequence[Trajectory], kind: TextKind, *, most: int | None) -> list[Asked]:
     """Return questions of recordings, or captions as answers to no question, grouped by recording."""
     found = [
         Asked(
@@ -124,15 +122,11 @@ def question_rows(model: Speaker, items: Sequence[Asked], *, name: str, config: 
 def caption_rows(model: Captions, items: Sequence[Asked], *, name: str, config: QuestionsConfig) -> list[Row]:
     """Return the share of words that captions have in common with the true one, and with those of others."""
     said = [
-        caption
-        for _, frames in batches(items, at_once=config.at_once)
-        for caption in model.caption(frames)
+        caption for _, frames in batches(items, at_once=config.at_once) for caption in model.caption(frames)
     ]
     others = with_other_pictures(items, rng=numpy_generator_for(config.seed, "exchange"))
     strange = [
-        caption
-        for _, frames in batches(others, at_once=config.at_once)
-        for caption in model.caption(frames)
+        caption for _, frames in batches(others, at_once=config.at_once) for caption in model.caption(frames)
     ]
     own = np.array([word_f1(a, b.answer) for a, b in zip(said, items, strict=True)])
     other = np.array([word_f1(a, b.answer) for a, b in zip(strange, items, strict=True)])
@@ -153,7 +147,9 @@ def caption_rows(model: Captions, items: Sequence[Asked], *, name: str, config: 
 
 def word_f1(said: str, true: str) -> float:
     """Return the F1 of the words of two texts, each counted as often as it stands there."""
-    words, wanted = (sorted(text.lower().replace(",", " ").replace(".", " ").split()) for text in (said, true))
+    words, wanted = (
+        sorted(text.lower().replace(",", " ").replace(".", " ").split()) for text in (said, true)
+    )
     left, shared = list(wanted), 0
     for word in words:
         if word in left:

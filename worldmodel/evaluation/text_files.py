@@ -115,12 +115,13 @@ def _read_lines(path: Path, text_field: str) -> Iterator[str]:
     number = 0
     try:
         with _open_lines(path) as lines:
-            for number, line in enumerate(lines, start=1):
+            for line in lines:
                 if line.strip():
                     yield _text_of(json.loads(line), text_field)
+                number += 1
     except (ValueError, KeyError, TypeError, OSError, EOFError) as error:
         raise ValueError(
-            f"{path}, after line {number - 1}: needed JSON objects with a text in {text_field!r}, one a line: "
+            f"{path}, line {number + 1}: needed JSON objects with a text in {text_field!r}, one a line: "
             f"{type(error).__name__}: {error}; name another text_field, or get the file again"
         ) from error
 

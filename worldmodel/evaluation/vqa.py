@@ -1,6 +1,6 @@
 """VQA: questions about photos, answered and scored as VQA v2 does.
 
-`python -m worldmodel.evaluation.vqa model=FOLDER data=QUESTIONS.json annotations=FILE photos=FOLDER out=FOLDER`
+`python -m worldmodel.evaluation.vqa model=FOLDER data=FILE annotations=FILE photos=FOLDER out=FOLDER`
 
 Answers the questions of a set in the form of VQA v2 into `out/answers/model.json`, which
 has the official form [{"question_id", "answer"}], and scores them with the official accuracy beside those of
@@ -136,7 +136,9 @@ def score_rows(
         for method, values in accuracies.items():
             found = mean_interval(values[is_in], groups, rng=rng)
             rows.append(
-                Row.of(f"vqa_accuracy/{method}", subset, found, n=len(groups), unit="questions", over="photos")
+                Row.of(
+                    f"vqa_accuracy/{method}", subset, found, n=len(groups), unit="questions", over="photos"
+                )
             )
     return rows
 
@@ -168,7 +170,9 @@ def read_answers(questions: Sequence[VqaQuestion], path: Path) -> list[str]:
         raise FileNotFoundError(f"no answers at {path}; make them with stage=generate")
     said = {each["question_id"]: each["answer"] for each in json.loads(path.read_text(encoding="utf-8"))}
     if missing := [each.number for each in questions if each.number not in said]:
-        raise ValueError(f"{path} has no answer to {len(missing)} of {len(questions)} questions: {missing[:3]}")
+        raise ValueError(
+            f"{path} has no answer to {len(missing)} of {len(questions)} questions: {missing[:3]}"
+        )
     return [said[each.number] for each in questions]
 
 

@@ -2,8 +2,8 @@
 
     accuracy = mean over people of min(number of the others who gave this answer / 3, 1)
 
-If people disagree, theirs and the answer are brought to one form first: no punctuation, lower case, numbers as
-digits, no articles, contractions with their apostrophes.
+If people disagree, theirs and the answer are brought to one form first: no punctuation, lower case, numbers
+as digits, no articles, contractions with their apostrophes.
 
 Source: VQA (arXiv 1505.00468) and its evaluation code (github.com/GT-Vision-Lab/VQA, `vqaEval.py`), of which
 this is another writing; its list of contractions contains a few slips that are not repeated.
@@ -12,7 +12,7 @@ this is another writing; its list of contractions contains a few slips that are 
 import re
 from collections.abc import Sequence
 
-_PUNCTUATION = ";/[]\"{}()=+\\_-><@`,?!"
+_PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _DIGITS = {word: str(number) for number, word in enumerate(_NUMBERS)} | {"none": "0"}
 _ARTICLES = ("a", "an", "the")

@@ -92,7 +92,9 @@ def wi_score(answer: Answer) -> float:
     """Return the score of one picture, from 0 to 1; ValueError for grades other than 0, 1 and 2."""
     grades = {name: answer.get(name) for name in WEIGHTS}
     if any(grade not in (0, 1, 2) or isinstance(grade, bool) for grade in grades.values()):
-        raise ValueError(f"needed grades 0, 1 or 2 of {', '.join(WEIGHTS)}; {answer.get('id')!r} has {grades}")
+        raise ValueError(
+            f"needed grades 0, 1 or 2 of {', '.join(WEIGHTS)}; {answer.get('id')!r} has {grades}"
+        )
     return sum(weight * float(str(grades[name])) for name, weight in WEIGHTS.items()) / 2
 
 
