@@ -97,7 +97,9 @@ def likeliest_answers(
     chosen: list[str] = []
     for part, frames in batches(items, at_once=at_once):
         own = candidates[len(chosen) : len(chosen) + len(part)]
-        nats = model.answer_nats(frames, [item.question for item in part], own)
+        most = max(len(answers) for answers in own)
+        filled = [[*answers, *[answers[-1]] * (most - len(answers))] for answers in own]
+        nats = model.answer_nats(frames, [item.question for item in part], filled)
         chosen += [
             answers[int(np.argmin(np.asarray(costs)[: len(answers)]))]
             for answers, costs in zip(own, nats, strict=True)

@@ -54,7 +54,11 @@ def generate(config: BenchmarkConfig, wanted: Sequence[tuple[str, Path]]) -> Non
     torch.set_num_threads(config.num_threads)
     if config.model is None:
         raise ValueError("needed a model to draw with, got none; give model=FOLDER, or stage=score")
-    draw_into(open_generator(config.model, dtype=config.precision.dtype), wanted, at_once=config.at_once)
+    draw_into(
+        open_generator(config.model, dtype=config.precision.dtype, seed=config.seed),
+        wanted,
+        at_once=config.at_once,
+    )
 
 
 def check_there(paths: Sequence[Path]) -> None:

@@ -13,8 +13,8 @@ class Speaker(Draws, Captions, Answers, AnswerNats, Protocol):
     """All that benchmarks ask of a model."""
 
 
-def open_generator(model: str, *, dtype: torch.dtype) -> Speaker:
-    """Load a model folder, or a model that ships by its name, to generate in `dtype`."""
-    from worldmodel.generation import Generator  # noqa: PLC0415 # pyright: ignore
+def open_generator(model: str, *, dtype: torch.dtype, seed: int) -> Speaker:
+    """Load a model folder, or a model that ships by its name, to generate in `dtype` from a seed."""
+    from worldmodel.generation import GenerationConfig, Generator  # noqa: PLC0415 # pyright: ignore
 
-    return Generator(load_model(model, dtype=dtype))
+    return Generator(load_model(model, dtype=dtype), GenerationConfig(seed=seed))

@@ -44,5 +44,5 @@ class AnswerNats(Protocol):
         questions: Sequence[str],
         answers: Sequence[Sequence[str]],
     ) -> Sequence[Sequence[float]] | Float[Tensor, "batch answer"]:
-        """Return the nats of every candidate answer of each question, its end included."""
+        """Return the nats of each candidate answer, its end included; all questions have equally many."""
         ...

@@ -211,7 +211,7 @@ def evaluate(model: Speaker, config: QuestionsConfig) -> tuple[list[Row], str]:
 def run(config: QuestionsConfig) -> list[Row]:
     """Ask what the configuration says, and write the rows."""
     torch.set_num_threads(config.num_threads)
-    model = open_generator(config.model, dtype=config.precision.dtype)
+    model = open_generator(config.model, dtype=config.precision.dtype, seed=config.seed)
     rows, data_hash = evaluate(model, config)
     origin = Origin(
         command="questions",

@@ -183,7 +183,9 @@ def run(config: VqaConfig) -> list[Row]:
     if config.stage is not Stage.score:
         if config.model is None:
             raise ValueError("needed a model to answer with, got none; give model=FOLDER, or stage=score")
-        answer_into(open_generator(config.model, dtype=config.precision.dtype), questions, config)
+        answer_into(
+            open_generator(config.model, dtype=config.precision.dtype, seed=config.seed), questions, config
+        )
     if config.stage is Stage.generate:
         return []
     if config.annotations is None:

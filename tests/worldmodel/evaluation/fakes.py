@@ -74,7 +74,9 @@ def answer(scene: Scene, question: str) -> str:
     if question.startswith("is there"):
         return "yes" if any(thing.colour == words[-1] for thing in scene.things) else "no"
     if question.startswith("where"):
-        return next(f"the {t.place}" for t in scene.things if (t.colour, t.shape) == (words[-2], words[-1]))
+        wanted = (words[-2], words[-1])
+        places = [f"the {each.place}" for each in scene.things if (each.colour, each.shape) == wanted]
+        return places[0] if places else "nowhere"
     place = question.rstrip("?").split(" the ")[-1]
     thing = [each for each in scene.things if each.place == place]
     if not thing:

@@ -35,7 +35,7 @@ DETECTOR = (
 
 @pytest.fixture(autouse=True)
 def mute(monkeypatch):
-    monkeypatch.setattr(benchmark, "open_generator", lambda model, dtype: Mute())
+    monkeypatch.setattr(benchmark, "open_generator", lambda model, dtype, seed: Mute())
 
 
 def values(rows: list) -> dict[str, float]:

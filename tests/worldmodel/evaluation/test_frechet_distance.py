@@ -56,7 +56,7 @@ def test_a_shift_of_all_pictures_is_the_square_of_its_length():
 def test_the_command_compares_pictures_and_drawings(tmp_path, monkeypatch):
     model = types.SimpleNamespace(representation=BlurRepresentation())
     monkeypatch.setattr(frechet_distance, "load_model", lambda name, dtype: model)
-    monkeypatch.setattr(frechet_distance, "open_generator", lambda name, dtype: Mute())
+    monkeypatch.setattr(frechet_distance, "open_generator", lambda name, dtype, seed: Mute())
     write_pictures([tmp_path / "data" / f"{number}.png" for number in range(5)], size=9)
     run = FrechetConfig(model="nano", data=str(tmp_path / "data"), out=str(tmp_path / "out"))
     rows = frechet_distance.run(run)
@@ -154,7 +154,7 @@ def coco(folder: Path, **settings: object) -> CocoConfig:
 
 
 def test_coco_draws_captions_and_is_fid_only_with_inception(tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark, "open_generator", lambda name, dtype: Mute())
+    monkeypatch.setattr(benchmark, "open_generator", lambda name, dtype, seed: Mute())
     monkeypatch.setattr(coco_fid.RaeRepresentation, "load", lambda folder: BlurRepresentation())
     (row,) = coco_fid.run(coco(tmp_path))
     assert (row.measure, row.n) == ("coco/frechet_distance[blur:abc]", 5) and row.value > 0

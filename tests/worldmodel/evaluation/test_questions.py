@@ -84,7 +84,7 @@ def test_nothing_to_ask_is_refused():
 
 
 def test_the_command_writes_rows(tmp_path, monkeypatch):
-    monkeypatch.setattr(questions, "open_generator", lambda model, dtype: Seer())
+    monkeypatch.setattr(questions, "open_generator", lambda model, dtype, seed: Seer())
     rows = questions.run(config(out=str(tmp_path), num_scenes=4))
     assert rows and (tmp_path / "results.parquet").is_file()
 

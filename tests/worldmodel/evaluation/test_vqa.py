@@ -89,7 +89,7 @@ def config(folder: Path, **settings: object) -> VqaConfig:
 
 
 def test_the_command_answers_in_the_official_form_and_scores(tmp_path, monkeypatch):
-    monkeypatch.setattr(vqa, "open_generator", lambda model, dtype: Mute())
+    monkeypatch.setattr(vqa, "open_generator", lambda model, dtype, seed: Mute())
     found = {(row.measure, row.subset): row.value for row in vqa.run(config(tmp_path))}
     written = json.loads((tmp_path / "out" / "answers" / "model.json").read_text())
     assert written[3] == {"question_id": 731, "answer": "yes"}
@@ -107,7 +107,7 @@ def test_majority_is_by_type_of_question(tmp_path):
 
 
 def test_missing_answers_annotations_and_forms_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(vqa, "open_generator", lambda model, dtype: Mute())
+    monkeypatch.setattr(vqa, "open_generator", lambda model, dtype, seed: Mute())
     with pytest.raises(FileNotFoundError, match="stage=generate"):
         vqa.run(config(tmp_path, stage=Stage.score))
     write_json(tmp_path / "out" / "answers" / "model.json", [{"question_id": 420, "answer": "x"}])
