@@ -111,14 +111,18 @@ def _open_lines(path: Path) -> io.TextIOBase:
             return path.open(encoding="utf-8")
 
 
+def _lines_of(path: Path) -> Iterator[str]:
+    with _open_lines(path) as lines:
+        yield from lines
+
+
 def _read_lines(path: Path, text_field: str) -> Iterator[str]:
     number = 0
     try:
-        with _open_lines(path) as lines:
-            for line in lines:
-                if line.strip():
-                    yield _text_of(json.loads(line), text_field)
-                number += 1
+        for line in _lines_of(path):
+            if line.strip():
+                yield _text_of(json.loads(line), text_field)
+            number += 1
     except (ValueError, KeyError, TypeError, OSError, EOFError) as error:
         raise ValueError(
             f"{path}, line {number + 1}: needed JSON objects with a text in {text_field!r}, one a line: "

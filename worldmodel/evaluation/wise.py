@@ -13,6 +13,7 @@ numbers of prompts. It is there for the whole set alone.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import hydra
@@ -42,6 +43,7 @@ CATEGORIES = {  # last prompt_id and weight in the overall score
     "physics": (900, 0.1),
     "chemistry": (1000, 0.1),
 }
+NUM_PROMPTS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,19 +75,24 @@ def prompt_files(path: Path) -> list[Path]:
 
 def read_prompts(paths: Sequence[Path]) -> list[WisePrompt]:
     """Read all prompts, by number; ValueError for a file that holds others, or numbers that come twice."""
-    prompts: dict[int, WisePrompt] = {}
-    for path in paths:
-        try:
-            for each in json.loads(path.read_text(encoding="utf-8")):
-                number = int(each["prompt_id"])
-                if number in prompts or not 1 <= number <= 1000:
-                    raise ValueError(f"prompt_id {number} is there twice, or not in 1 to 1000")
-                prompts[number] = WisePrompt(number, each["Prompt"], each["Explanation"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path}: needed a JSON list of objects with prompt_id, Prompt and Explanation: {error!r}"
-            ) from error
-    return [prompts[number] for number in sorted(prompts)]
+    prompts = sorted((each for path in paths for each in _prompts_of(path)), key=lambda each: each.number)
+    twice = [one.number for one, other in pairwise(prompts) if one.number == other.number]
+    if twice:
+        raise ValueError(f"prompt_id {twice[0]} is there twice in {', '.join(map(str, paths))}; remove one")
+    return prompts
+
+
+def _prompts_of(path: Path) -> list[WisePrompt]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        prompts = [WisePrompt(int(e["prompt_id"]), e["Prompt"], e["Explanation"]) for e in content]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: needed a JSON list of objects with prompt_id, Prompt and Explanation: {error!r}"
+        ) from error
+    if strange := [each.number for each in prompts if not 1 <= each.number <= NUM_PROMPTS]:
+        raise ValueError(f"{path}: needed a prompt_id from 1 to {NUM_PROMPTS}, got {strange[0]}")
+    return prompts
 
 
 def wi_score(answer: Answer) -> float:
@@ -109,7 +116,7 @@ def score_rows(prompts: Sequence[WisePrompt], scores: Mapping[int, float], *, se
         groups = [str(each.number) for each in own]
         found = mean_interval(values, groups, rng=numpy_generator_for(seed, f"bootstrap/{name}"))
         rows.append(Row.of("wiscore", name, found, n=len(own), unit="prompts"))
-    if len(prompts) == max(last for last, _ in CATEGORIES.values()):
+    if len(prompts) == NUM_PROMPTS:
         total = sum(CATEGORIES[row.subset][1] * row.value for row in rows)
         rows.append(Row(measure="wiscore", subset="overall", value=total, n=len(prompts), unit="prompts"))
     return rows

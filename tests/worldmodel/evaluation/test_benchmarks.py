@@ -213,6 +213,11 @@ def test_grades_that_are_none_are_refused(grade):
 def test_files_of_other_forms_are_refused(tmp_path):
     with pytest.raises(ValueError, match="prompt_id"):
         wise.read_prompts([write_json(tmp_path / "a.json", [{"prompt": "x"}])])
+    twice = [{"prompt_id": 3, "Prompt": "p", "Explanation": "e"}] * 2
+    with pytest.raises(ValueError, match="prompt_id 3 is there twice"):
+        wise.read_prompts([write_json(tmp_path / "a.json", twice)])
+    with pytest.raises(ValueError, match="from 1 to 1000, got 0"):
+        wise.read_prompts([write_json(tmp_path / "a.json", [{**twice[0], "prompt_id": 0}])])
     (tmp_path / "m.jsonl").write_text('{"tag": "x"}\n')
     with pytest.raises(ValueError, match="line 1"):
         geneval.read_metadata(tmp_path / "m.jsonl")
