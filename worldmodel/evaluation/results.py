@@ -2,12 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
@@ -66,26 +64,10 @@ class Origin:
     settings: dict[str, object]
 
 
-_COLUMNS = pa.schema(
-    [
-        ("command", pa.string()),
-        ("measure", pa.string()),
-        ("subset", pa.string()),
-        ("value", pa.float64()),
-        ("low", pa.float64()),
-        ("high", pa.float64()),
-        ("n", pa.int64()),
-        ("unit", pa.string()),
-        ("over", pa.string()),
-        ("model", pa.string()),
-        ("model_hash", pa.string()),
-        ("data", pa.string()),
-        ("data_hash", pa.string()),
-        ("seed", pa.int64()),
-        ("commit", pa.string()),
-        ("versions", pa.string()),
-    ]
-)
+_TEXTS = ("measure", "subset", "unit", "over", "command", "model", "model_hash", "data", "data_hash")
+_TEXTS += ("commit", "versions")
+_COUNTS = ("n", "seed")
+_NUMBERS = ("value", "low", "high")
 
 
 def publish(out: Path, rows: Sequence[Row], origin: Origin, *, console: Console | None = None) -> None:
@@ -94,19 +76,28 @@ def publish(out: Path, rows: Sequence[Row], origin: Origin, *, console: Console 
     facts = {**asdict(origin), "commit": commit, "versions": versions}
     content = {**facts, "rows": [asdict(row) for row in rows]}
     write_text(out / JSON_NAME, json.dumps(content, indent=1))
-    shared = {name: facts[name] for name in _COLUMNS.names if name in facts}
-    shared["versions"] = json.dumps(versions, sort_keys=True)
-    table = pa.Table.from_pylist([{**shared, **asdict(row)} for row in rows], schema=_COLUMNS)
-    with whole_file(out / PARQUET_NAME) as temporary:
-        pq.write_table(table, temporary)
+    _write_parquet(out / PARQUET_NAME, rows, facts | {"versions": json.dumps(versions, sort_keys=True)})
     (console or Console()).print(as_table(rows, title=origin.command))
+
+
+def _write_parquet(path: Path, rows: Sequence[Row], facts: Mapping[str, object]) -> None:
+    import pyarrow as pa  # noqa: PLC0415 - training imports this package and needs no Parquet
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    types = [(_TEXTS, pa.string()), (_COUNTS, pa.int64()), (_NUMBERS, pa.float64())]
+    schema = pa.schema([(name, kind) for names, kind in types for name in names])
+    whole = [{**facts, **asdict(row)} for row in rows]
+    content = [{name: row[name] for name in schema.names} for row in whole]
+    with whole_file(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(content, schema=schema), temporary)
 
 
 def as_table(rows: Sequence[Row], *, title: str) -> Table:
     """Return rows as a table for a terminal."""
     table = Table(title=title)
     for name in ("measure", "subset", "value", "95% interval", "n"):
-        table.add_column(name, justify="left" if name in ("measure", "subset") else "right")
+        is_name = name in ("measure", "subset")
+        table.add_column(name, justify="left" if is_name else "right", overflow="fold")
     for row in rows:
         interval = (
             "" if row.low is None or row.high is None else f"{row.low:.4g} to {row.high:.4g} ({row.over})"

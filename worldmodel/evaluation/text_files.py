@@ -12,9 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 PLAIN = (".txt", ".md")
 LINES = (".jsonl", ".ndjson")
 PACKED = (".gz", ".zst", ".zstd")
@@ -103,7 +100,9 @@ def _open_lines(path: Path) -> io.TextIOBase:
         case ".gz":
             return io.TextIOWrapper(gzip.open(path), encoding="utf-8")
         case ".zst" | ".zstd":
-            # pyarrow is at hand anyway; Python has a reader of its own from 3.14 on.
+            # Python has a reader of its own from 3.14 on.
+            import pyarrow as pa  # noqa: PLC0415 - read when such a file is
+
             return io.TextIOWrapper(
                 io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")), encoding="utf-8"
             )
@@ -138,6 +137,9 @@ def _text_of(content: object, text_field: str) -> str:
 
 
 def _read_parquet(path: Path, text_field: str) -> Iterator[str]:
+    import pyarrow as pa  # noqa: PLC0415 - read when such a file is
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
     try:
         opened = pq.ParquetFile(path)
         for batch in opened.iter_batches(columns=[text_field], batch_size=256):
