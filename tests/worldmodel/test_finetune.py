@@ -57,7 +57,7 @@ def config(out: Path, **settings: object) -> FinetuneConfig:
         "data": "",
         "out": str(out),
         "num_rows": 2,
-        "tokens_per_row": 70,
+        "tokens_per_row": 40,
         "checkpoint_every": 2,
         "num_threads": 1,
         "precision": Precision.float32,
@@ -103,7 +103,7 @@ def test_a_run_that_was_stopped_ends_as_an_unbroken_one(questions, tmp_path, mon
         assert torch.equal(one, other)
     losses = [json.loads(line) for line in (tmp_path / "broken" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in losses] == list(range(1, whole.step + 1))
-    assert losses[-1]["language"] < 0.7 * losses[0]["language"] and losses[0]["flow"] == 0
+    assert losses[-1]["language"] < losses[0]["language"] and losses[0]["flow"] == 0
 
 
 def test_it_leaves_a_model_folder_that_began_at_the_given_weights(questions, tmp_path):

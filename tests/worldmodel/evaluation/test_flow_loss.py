@@ -1,5 +1,7 @@
 """Flow loss: errors belong to frames and recordings, by kind and noise level."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,13 @@ from worldmodel.representation.rae import RaeRepresentation
 from worldmodel.tokenizer import TextTokenizer
 from worldmodel.transfusion import Transfusion
 
-TRAJECTORIES = [drive(num_frames, seed=num_frames) for num_frames in (31, 23)]
+TRAJECTORIES = [
+    replace(
+        drive(num_frames, seed=num_frames),
+        frames=np.random.default_rng(num_frames).integers(0, 256, (num_frames, 16, 16, 3), dtype=np.uint8),
+    )
+    for num_frames in (31, 23)
+]
 
 
 @pytest.fixture(scope="module")
