@@ -20,6 +20,16 @@ import planners.evaluation.open_loop
 import planners.prior
 import worldmodel.describe
 import worldmodel.distill
+import worldmodel.evaluation.coco_fid
+import worldmodel.evaluation.dpg_bench
+import worldmodel.evaluation.flow_loss
+import worldmodel.evaluation.frechet_distance
+import worldmodel.evaluation.geneval
+import worldmodel.evaluation.perplexity
+import worldmodel.evaluation.questions
+import worldmodel.evaluation.vqa
+import worldmodel.evaluation.wise
+import worldmodel.finetune
 import worldmodel.generate
 import worldmodel.launch_ray
 import worldmodel.pretrain
@@ -70,16 +80,46 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         worldmodel.representation.cache_latents.CacheConfig,
         ("representation=r", "data=d"),
     ),
+    "worldmodel/conf/coco_fid.yaml": (
+        worldmodel.evaluation.coco_fid,
+        worldmodel.evaluation.coco_fid.CocoConfig,
+        ("data=d", "out=o", "photos=p"),
+    ),
     "worldmodel/conf/describe.yaml": (worldmodel.describe, worldmodel.describe.DescribeConfig, ()),
     "worldmodel/conf/distill.yaml": (
         worldmodel.distill,
         worldmodel.distill.DistillConfig,
         ("teacher=t", "data=d", "text=t", "out=o"),
     ),
+    "worldmodel/conf/dpg_bench.yaml": (
+        worldmodel.evaluation.dpg_bench,
+        worldmodel.evaluation.dpg_bench.DpgConfig,
+        ("data=d", "out=o"),
+    ),
+    "worldmodel/conf/finetune.yaml": (
+        worldmodel.finetune,
+        worldmodel.finetune.FinetuneConfig,
+        ("model=m", "data=d", "out=o"),
+    ),
+    "worldmodel/conf/flow_loss.yaml": (
+        worldmodel.evaluation.flow_loss,
+        worldmodel.evaluation.flow_loss.FlowLossConfig,
+        ("model=m", "data=d", "out=o"),
+    ),
+    "worldmodel/conf/frechet_distance.yaml": (
+        worldmodel.evaluation.frechet_distance,
+        worldmodel.evaluation.frechet_distance.FrechetConfig,
+        ("model=m", "data=d", "out=o"),
+    ),
     "worldmodel/conf/generate.yaml": (
         worldmodel.generate,
         worldmodel.generate.GenerateConfig,
         ("task=draw", "texts=[t]"),
+    ),
+    "worldmodel/conf/geneval.yaml": (
+        worldmodel.evaluation.geneval,
+        worldmodel.evaluation.geneval.GenEvalConfig,
+        ("data=d", "out=o"),
     ),
     "worldmodel/conf/import_pretrained.yaml": (
         worldmodel.representation.import_pretrained,
@@ -97,11 +137,21 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         worldmodel.representation.pair.PairConfig,
         ("understanding=u", "generation=g", "out=o"),
     ),
+    "worldmodel/conf/perplexity.yaml": (
+        worldmodel.evaluation.perplexity,
+        worldmodel.evaluation.perplexity.PerplexityConfig,
+        ("model=m", "data=[d]", "out=o"),
+    ),
     "worldmodel/conf/pretrain.yaml": (worldmodel.pretrain, PretrainConfig, PRETRAIN),
     "worldmodel/conf/probe.yaml": (
         worldmodel.representation.probe,
         worldmodel.representation.probe.ProbeConfig,
         ("train=[t]", "held_out=[h]", "out=o"),
+    ),
+    "worldmodel/conf/questions.yaml": (
+        worldmodel.evaluation.questions,
+        worldmodel.evaluation.questions.QuestionsConfig,
+        ("model=m", "out=o"),
     ),
     "worldmodel/conf/representation.yaml": (
         worldmodel.representation.train,
@@ -122,6 +172,16 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         worldmodel.representation.train_vae,
         worldmodel.representation.train_vae.VaeTraining,
         ("data=[d]", "out=o"),
+    ),
+    "worldmodel/conf/vqa.yaml": (
+        worldmodel.evaluation.vqa,
+        worldmodel.evaluation.vqa.VqaConfig,
+        ("data=d", "out=o", "photos=p"),
+    ),
+    "worldmodel/conf/wise.yaml": (
+        worldmodel.evaluation.wise,
+        worldmodel.evaluation.wise.WiseConfig,
+        ("data=d", "out=o"),
     ),
 }
 """Each named run with its command, its schema and what a user must say."""

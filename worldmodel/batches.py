@@ -1,15 +1,42 @@
-"""Batches: an endless, resumable stream of packed batches drawn from a mixture."""
+"""Batches: a resumable stream of packed batches drawn from a mixture, or from another stream of documents."""
 
 from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from data_tools.documents import Kind
-from data_tools.mixture import Mixture
+from data_tools.documents import Document, Kind
 from worldmodel.documents import PackedBatch, Packer
 
 _MOST_SKIPPED = 100
 """Texts without room that are left out of one batch before it is the configuration that must be wrong."""
+
+
+@runtime_checkable
+class DocumentStream(Protocol):
+    """Documents one after another, as `data_tools.mixture.Mixture` gives them; it may end."""
+
+    @property
+    def num_documents(self) -> dict[Kind, int]:
+        """Documents given so far, by kind."""
+        ...
+
+    @property
+    def num_tokens(self) -> dict[Kind, int]:
+        """Tokens given so far, by kind."""
+        ...
+
+    def __next__(self) -> Document:
+        """Return the next document."""
+        ...
+
+    def state_dict(self) -> dict[str, object]:
+        """Return all that going on from here needs."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Go on where a stream of the same documents stopped."""
+        ...
 
 
 class Batches:
@@ -21,7 +48,9 @@ class Batches:
     names what the mixture's documents are made of.
     """
 
-    def __init__(self, mixture: Mixture, packer: Packer, *, rng: np.random.Generator, data: str) -> None:
+    def __init__(
+        self, mixture: DocumentStream, packer: Packer, *, rng: np.random.Generator, data: str
+    ) -> None:
         self._mixture, self._packer, self._rng = mixture, packer, rng
         self.data = data
         self.num_skipped = 0
@@ -38,12 +67,17 @@ class Batches:
         )
 
     def __next__(self) -> PackedBatch:
-        """Return the next batch."""
+        """Return the next batch; the last one of a stream that ends holds what is left."""
         rows, num_tried = self._packer.empty(), 0
         self._first = self._mixture.num_documents
         while True:
             before = self._mixture.state_dict()
-            document = next(self._mixture)
+            try:
+                document = next(self._mixture)
+            except StopIteration:
+                if rows.documents:
+                    return self._packer.pack(rows, rng=self._rng)
+                raise
             length = self._packer.length(document)
             if document.kind is Kind.text and length > self._packer.tokens_per_row:
                 self.num_skipped, num_tried = self.num_skipped + 1, num_tried + 1

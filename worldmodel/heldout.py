@@ -48,7 +48,7 @@ def heldout_losses(
         errors.append(found.flow_errors)
         kinds.append(batch.kind[target])
         times.append(batch.times[target])
-        is_alone = batch.has_clean_context & ~_sees_other_targets(batch)
+        is_alone = batch.has_clean_context & ~sees_other_targets(batch)
         clean.append(is_alone[target])
         noisy.append(~batch.has_clean_context[target])
         drafted = replace(batch, times=torch.where(target, 0.0, batch.times))
@@ -67,7 +67,7 @@ def heldout_losses(
     return report
 
 
-def _sees_other_targets(batch: PackedBatch) -> Bool[Tensor, "row token"]:
+def sees_other_targets(batch: PackedBatch) -> Bool[Tensor, "row token"]:
     """Return which tokens attend to a frame that is to be predicted and is not their own."""
     is_other = batch.frame[:, :, None] != batch.frame[:, None, :]
     seen = hybrid_mask(batch.reach, batch.frame) & batch.is_flow_target[:, None, :] & is_other

@@ -95,6 +95,10 @@ class TextTokenizer:
         """
         return b"".join(self._bytes[int(index)] for index in ids).decode("utf-8", errors="replace")
 
+    def num_bytes(self, ids: Iterable[int] | Int64[np.ndarray, " token"]) -> int:
+        """Return how many bytes of text tokens stand for."""
+        return sum(len(self._bytes[int(index)]) for index in ids)
+
     def annotate(self, ids: Int64[np.ndarray, " token"]) -> TokenizedText:
         """Read places and values off tokens, from left to right."""
         places = np.zeros(len(ids), dtype=np.int64)

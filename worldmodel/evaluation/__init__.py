@@ -1,0 +1,1 @@
+"""Evaluation of the model itself: language, flow, pictures, answers; public benchmarks from local files."""
