@@ -17,6 +17,7 @@ import planners.demo
 import planners.evaluation.closed_loop
 import planners.evaluation.open_loop
 import planners.prior
+import worldmodel.ablate
 import worldmodel.describe
 import worldmodel.pretrain
 import worldmodel.representation.probe
@@ -49,6 +50,11 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         ("out=o",),
     ),
     "planners/conf/prior.yaml": (planners.prior, planners.prior.PriorCommand, ()),
+    "worldmodel/conf/ablate.yaml": (
+        worldmodel.ablate,
+        worldmodel.ablate.AblateConfig,
+        ("table=feedforward", "data=d", "text=t", "out=o", "num_tokens=1000"),
+    ),
     "worldmodel/conf/describe.yaml": (worldmodel.describe, worldmodel.describe.DescribeConfig, ()),
     "worldmodel/conf/pretrain.yaml": (worldmodel.pretrain, PretrainConfig, PRETRAIN),
     "worldmodel/conf/probe.yaml": (
@@ -73,9 +79,18 @@ GROUPS = {
     "worldmodel/conf/mixture/nano.yaml",
     "worldmodel/conf/mixture/paper.yaml",
     "worldmodel/conf/preset/base.yaml",
+    "worldmodel/conf/preset/micro.yaml",
     "worldmodel/conf/preset/nano.yaml",
     "worldmodel/conf/preset/paper.yaml",
     "worldmodel/conf/preset/small.yaml",
+    "worldmodel/conf/table/balancing.yaml",
+    "worldmodel/conf/table/feedforward.yaml",
+    "worldmodel/conf/table/granularity.yaml",
+    "worldmodel/conf/table/num_experts.yaml",
+    "worldmodel/conf/table/representation.yaml",
+    "worldmodel/conf/table/shared_experts.yaml",
+    "worldmodel/conf/table/synergy.yaml",
+    "worldmodel/conf/table/weighing.yaml",
 }
 """Parts of a run that are chosen by `group=name`, or that several runs share."""
 

@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from worldmodel.ablation.table import Run
@@ -24,11 +23,45 @@ class Finished:
     error: str | None
 
 
-@dataclass
 class _Worker:
-    process: SpawnProcess
-    connection: Connection
-    run: Run | None = None
+    """A process with its connection, and the run it is at."""
+
+    def __init__(self, out: Path, number: int, keep_models: bool) -> None:
+        self._arguments = (out, number, keep_models)
+        self.run: Run | None = None
+        self._start()
+
+    def _start(self) -> None:
+        # Forked children would share torch's threads and locks.
+        context = multiprocessing.get_context("spawn")
+        self.connection, there = context.Pipe()
+        self._process = context.Process(target=_work, args=(there, *self._arguments), daemon=True)
+        self._process.start()
+        there.close()  # so that the end of the process is the end of the connection
+
+    def give(self, waiting: list[Run]) -> None:
+        """Give it the next run, if there is one."""
+        self.run = waiting.pop(0) if waiting else None
+        if self.run is not None:
+            # A process that has ended is noticed when its answer is read.
+            with contextlib.suppress(BrokenPipeError):
+                self.connection.send(self.run)
+
+    def finish(self) -> Finished:
+        """Return how its run ended; a process that ended with it is replaced."""
+        assert self.run is not None
+        try:
+            return Finished(self.run, self.connection.recv())
+        except (EOFError, ConnectionResetError):
+            self._process.join()
+            code = self._process.exitcode
+            self._start()
+            return Finished(self.run, f"its process ended with {code} (-9: killed, as when memory runs out)")
+
+    def end(self) -> None:
+        """End the process, whatever it is at."""
+        self._process.kill()
+        self._process.join()
 
 
 def make_rows(runs: Sequence[Run], out: Path, *, num_workers: int, keep_models: bool) -> Iterator[Finished]:
@@ -37,50 +70,19 @@ def make_rows(runs: Sequence[Run], out: Path, *, num_workers: int, keep_models: 
     What workers print goes to `out/worker-<number>.log`. Workers end with this process, however it ends.
     """
     waiting = list(runs)
-    workers = [_start(out, number, keep_models) for number in range(min(num_workers, len(waiting)))]
+    workers = [_Worker(out, number, keep_models) for number in range(min(num_workers, len(waiting)))]
     try:
         for worker in workers:
-            _give(worker, waiting)
+            worker.give(waiting)
         while busy := [worker for worker in workers if worker.run is not None]:
             ready = wait([worker.connection for worker in busy])
-            for number, worker in enumerate(workers):
-                if worker.connection not in ready or worker.run is None:
-                    continue
-                run, error = worker.run, _ending_of(worker)
-                if error is not None and not worker.process.is_alive():
-                    workers[number] = _start(out, number, keep_models)
-                _give(workers[number], waiting)
-                yield Finished(run, error)
+            for worker in (each for each in busy if each.connection in ready):
+                finished = worker.finish()
+                worker.give(waiting)
+                yield finished
     finally:
         for worker in workers:
-            worker.process.kill()
-            worker.process.join()
-
-
-def _start(out: Path, number: int, keep_models: bool) -> _Worker:
-    # Forked children would share torch's threads and locks.
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_work, args=(there, out, number, keep_models), daemon=True)
-    process.start()
-    there.close()  # so that the end of the process is the end of the connection
-    return _Worker(process, here)
-
-
-def _give(worker: _Worker, waiting: list[Run]) -> None:
-    worker.run = waiting.pop(0) if waiting else None
-    if worker.run is not None:
-        # A worker that has ended is noticed when its answer is read.
-        with contextlib.suppress(BrokenPipeError):
-            worker.connection.send(worker.run)
-
-
-def _ending_of(worker: _Worker) -> str | None:
-    try:
-        return worker.connection.recv()
-    except (EOFError, ConnectionResetError):
-        worker.process.join()
-        return f"its process ended with {worker.process.exitcode} (-9: killed, as when memory runs out)"
+            worker.end()
 
 
 def _work(connection: Connection, out: Path, number: int, keep_models: bool) -> None:

@@ -21,17 +21,19 @@ from worldmodel.pretrain_config import PretrainConfig
 
 OF_TEXT = frozenset({Kind.text, Kind.caption, Kind.question})
 """Kinds of short documents."""
+NUM_ROWS = 2
+"""Of a batch that is measured: each kind has batches of its own, and the last one is padded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureConfig:
     """How much is measured; it takes some seconds a run."""
 
-    num_texts: int = 96
+    num_texts: int = 64
     """Documents of text, captions and questions, each."""
-    num_documents: int = 24
+    num_documents: int = 16
     """Documents of all other kinds, each."""
-    num_problems: int = 96
+    num_problems: int = 64
     """Held-out contexts after which frames are imagined."""
     horizons: list[int] = field(default_factory=lambda: [4, 8])
     """Frames ahead at which they are imagined."""
@@ -102,7 +104,7 @@ def measure_losses(
         model.tokenizer,
         corpus.latents,
         objective.flow,
-        num_rows=config.num_rows,
+        num_rows=NUM_ROWS,
         tokens_per_row=config.tokens_per_row,
         latents_per_frame=model.representation.num_tokens,
     )
@@ -110,14 +112,16 @@ def measure_losses(
     for kind, documents in heldout.documents.items():
         batches = pack_all(documents, packer, rng=numpy_generator_for(seed, f"ablation/times/{kind.value}"))
         if kind is Kind.video:
-            report["flow/all/video"] = _all_frames(model, batches, objective, seed=seed)
+            report["flow/all/video"] = _all_frames(
+                model, batches, objective, config.precision.dtype, seed=seed
+            )
             continue
         found = heldout_losses(
             model.transfusion,
             batches,
             objective,
             generator=generator_for(seed, f"ablation/noise/{kind.value}"),
-            dtype=model.dtype,
+            dtype=config.precision.dtype,
         )
         report |= {name: value for name, value in found.items() if name.endswith(f"/{kind.value}")}
         if kind is Kind.text:
@@ -136,13 +140,18 @@ def as_measured(objective: ObjectiveConfig) -> ObjectiveConfig:
 
 @torch.no_grad()
 def _all_frames(
-    model: WorldModel, batches: Sequence[PackedBatch], objective: ObjectiveConfig, *, seed: int
+    model: WorldModel,
+    batches: Sequence[PackedBatch],
+    objective: ObjectiveConfig,
+    dtype: torch.dtype,
+    *,
+    seed: int,
 ) -> float:
     generator = generator_for(seed, "ablation/noise/video")
     errors: list[Tensor] = []
     for batch in batches:
         noise = torch.randn(batch.latents.shape, generator=generator)
-        errors.append(losses(model.transfusion, batch, noise, objective, dtype=model.dtype).flow_errors)
+        errors.append(losses(model.transfusion, batch, noise, objective, dtype=dtype).flow_errors)
     return torch.cat(errors).mean().item()
 
 

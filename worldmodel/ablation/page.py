@@ -200,8 +200,7 @@ def _general_limits(arms: Sequence[ArmEstimates]) -> list[str]:
     tokens = [sum(row.tokens.values()) for row in rows]
     return [
         f"It can say which arm is ahead after {min(tokens):,} to {max(tokens):,} tokens with "
-        f"{min(parameters):,} to {max(parameters):,} parameters on these recordings and texts, trained as the preset "
-        "says.",
+        f"{min(parameters):,} to {max(parameters):,} parameters on these recordings and texts.",
         "It cannot say what holds at the paper's size (1.5 B active parameters, 10^11 to 10^12 tokens): "
         "these runs are shorter than the warm-up of one there, and what helps early may not help late.",
         f"The intervals are over {fewest} seeds or more of weights and order of data, not over data sets or "

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from data_tools.whole_file import whole_file
 from worldmodel.ablation.estimates import ArmEstimates
 from worldmodel.ablation.glossary import meaning_of
@@ -17,6 +15,8 @@ ARM_INCHES = 0.28
 
 def draw(arms: Sequence[ArmEstimates], path: Path, *, measures: Sequence[str]) -> None:
     """Draw the measures that any arm has, as PNG."""
+    from matplotlib.figure import Figure
+
     shown = [name for name in measures if any(name in arm.values for arm in arms)]
     num_columns = min(COLUMNS, max(1, len(shown)))
     num_rows = max(1, -(-len(shown) // num_columns))

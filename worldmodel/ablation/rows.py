@@ -5,9 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from data_tools.whole_file import whole_file
 
 GROUPS = ("tokens", "measure")
@@ -49,6 +46,9 @@ class Row:
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Write rows as Parquet, whole or not at all."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     flat = [_flat(row) for row in rows]
     names = list(dict.fromkeys(name for row in flat for name in row))
     plain = [name for name in names if name.split(".")[0] not in GROUPS]
@@ -60,6 +60,9 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
 
 def read_rows(path: Path) -> list[Row]:
     """Read rows; ValueError if the file is no Parquet of such."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     if not path.is_file():
         raise FileNotFoundError(f"no rows at {path}; give the Parquet file that `worldmodel.ablate` wrote")
     try:
