@@ -46,8 +46,8 @@ class Row:
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Write rows as Parquet, whole or not at all."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow as pa  # noqa: PLC0415 - importing this module must not need a reader of Parquet
+    import pyarrow.parquet as pq  # noqa: PLC0415
 
     flat = [_flat(row) for row in rows]
     names = list(dict.fromkeys(name for row in flat for name in row))
@@ -60,8 +60,8 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
 
 def read_rows(path: Path) -> list[Row]:
     """Read rows; ValueError if the file is no Parquet of such."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
 
     if not path.is_file():
         raise FileNotFoundError(f"no rows at {path}; give the Parquet file that `worldmodel.ablate` wrote")

@@ -59,7 +59,7 @@ def test_rows_hold_what_was_trained_and_are_made_once(representation, tmp_path, 
     out = tmp_path / "out"
     shop = Workshop(out)
     whole = make_run(representation, "fixed", num_tokens=1500, seed=3)
-    words = MixtureConfig(image_text=0, video=0, action=0)
+    words = MixtureConfig(image_text=0.0, video=0.0, action=0.0)
     unimodal = make_run(representation, "centred", num_tokens=900, seed=3, mixture=words)
     for run in (whole, unimodal):
         shop.make_row(run)
