@@ -92,10 +92,12 @@ def test_arms_of_feed_forward_tables_have_equal_active_parameters(name, tmp_path
 
 def test_an_arm_without_a_kind_of_data_has_the_same_tokens_of_the_others(tmp_path):
     unified, *others = runs(table_of("synergy"), tmp_path)
+    assert unified.budget.num_tokens is not None
     whole = {
         kind: share * unified.budget.num_tokens for kind, share in unified.config.mixture.token_shares.items()
     }
     for run in others:
+        assert run.budget.num_tokens is not None
         own = {kind: share * run.budget.num_tokens for kind, share in run.config.mixture.token_shares.items()}
         if run.arm in ("captions", "questions"):
             assert run.budget == unified.budget
