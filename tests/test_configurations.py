@@ -18,6 +18,7 @@ import planners.evaluation.closed_loop
 import planners.evaluation.few_steps
 import planners.evaluation.open_loop
 import planners.prior
+import worldmodel.ablate
 import worldmodel.describe
 import worldmodel.distill
 import worldmodel.evaluation.coco_fid
@@ -75,6 +76,11 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         ("out=o",),
     ),
     "planners/conf/prior.yaml": (planners.prior, planners.prior.PriorCommand, ()),
+    "worldmodel/conf/ablate.yaml": (
+        worldmodel.ablate,
+        worldmodel.ablate.AblateConfig,
+        ("table=feedforward", "data=d", "text=t", "out=o", "num_tokens=1000"),
+    ),
     "worldmodel/conf/cache_latents.yaml": (
         worldmodel.representation.cache_latents,
         worldmodel.representation.cache_latents.CacheConfig,
@@ -195,9 +201,18 @@ GROUPS = {
     "worldmodel/conf/mixture/nano.yaml",
     "worldmodel/conf/mixture/paper.yaml",
     "worldmodel/conf/preset/base.yaml",
+    "worldmodel/conf/preset/micro.yaml",
     "worldmodel/conf/preset/nano.yaml",
     "worldmodel/conf/preset/paper.yaml",
     "worldmodel/conf/preset/small.yaml",
+    "worldmodel/conf/table/balancing.yaml",
+    "worldmodel/conf/table/feedforward.yaml",
+    "worldmodel/conf/table/granularity.yaml",
+    "worldmodel/conf/table/num_experts.yaml",
+    "worldmodel/conf/table/representation.yaml",
+    "worldmodel/conf/table/shared_experts.yaml",
+    "worldmodel/conf/table/synergy.yaml",
+    "worldmodel/conf/table/weighing.yaml",
 }
 """Parts of a run that are chosen by `group=name`, or that several runs share."""
 

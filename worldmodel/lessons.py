@@ -82,7 +82,16 @@ class Lessons:
         seed: int,
         folder: Path,
     ) -> None:
-        self._teacher, self._trajectories, self._latents = teacher, trajectories, latents
+        self._teacher = WorldModel(
+            teacher.transfusion,
+            teacher.tokenizer,
+            teacher.representation,
+            prediction=teacher.prediction,
+            dtype=teacher.dtype,
+            sampling_shift=teacher.sampling_shift,
+            is_noise_shared=False,
+        )
+        self._trajectories, self._latents = trajectories, latents
         self._config, self._tokens_per_row, self._seed = config, tokens_per_row, seed
         self._anchors = Anchors(trajectories, room=config.max_horizon)
         self.folder = folder
@@ -99,7 +108,6 @@ class Lessons:
             [[[text] for text in own] for own in texts],
             num_steps=self._config.teacher_steps,
             generator=generator_for(self._seed, "lessons/noise", rank=number),
-            is_noise_shared=False,
         )
         path.parent.mkdir(parents=True, exist_ok=True)
         write_tensors(path, {"ends": ends[:, :, 0].half()})

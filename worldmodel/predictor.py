@@ -45,7 +45,9 @@ class WorldModel:
     """A trained Transfusion, its tokenizer and its representation as an action-conditioned video predictor.
 
     `dtype` is the precision of compute; latents that come out are float32. `sampling_shift` is how far the
-    times of the flow sampler are shifted toward noise, at least 1; 1 leaves them even.
+    times of the flow sampler are shifted toward noise, at least 1; 1 leaves them even. A rollout draws one
+    noise for all problems and candidates of a step, so that costs differ by the actions alone, unless
+    `is_noise_shared` is false.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class WorldModel:
         prediction: Prediction,
         dtype: torch.dtype = torch.float32,
         sampling_shift: float = 1.0,
+        is_noise_shared: bool = True,
     ) -> None:
         self.transfusion = transfusion.eval().requires_grad_(False)
         self.tokenizer = tokenizer
@@ -64,6 +67,7 @@ class WorldModel:
         self.prediction = prediction
         self.dtype = dtype
         self.sampling_shift = sampling_shift
+        self.is_noise_shared = is_noise_shared
         self.branching = Branching(
             self.transfusion,
             tokenizer,
@@ -200,7 +204,6 @@ class WorldModel:
         guidance: float = 1.0,
         sampler: Sampler = Sampler.euler,
         history_noise: float = 0.0,
-        is_noise_shared: bool = True,
     ) -> Float[Tensor, "problem candidate step token channel"]:
         """Imagine the frame after each action of each candidate.
 
@@ -215,8 +218,6 @@ class WorldModel:
             history_noise: Imagined frames come into the history of later ones as they are at time
                 1 - history_noise, with noise mixed in: against drift, as in diffusion forcing (arXiv
                 2407.01392). 0 leaves them clean.
-            is_noise_shared: The noise of a step is the same for all problems and candidates, so that costs
-                differ by the actions alone; false draws for each its own.
 
         Returns:
             The latents of every frame, without history's noise.
@@ -232,7 +233,7 @@ class WorldModel:
         )
         past = Past.none(context, num_candidates)
         frame_shape = (self.representation.num_tokens, self.representation.num_channels)
-        shape = frame_shape if is_noise_shared else (*past.position.shape, *frame_shape)
+        shape = frame_shape if self.is_noise_shared else (*past.position.shape, *frame_shape)
         frames = []
         for step in range(horizon):
             texts = [candidate[step] for problem in actions for candidate in problem]
