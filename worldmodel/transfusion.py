@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from worldmodel.attention import (
     LayerCache,
     Rotation,
+    bias_of,
     branch_attention,
     packed_attention,
     rotate,
@@ -117,12 +118,15 @@ class PackedAttend:
         self.lookahead = lookahead
         self.kept: list[tuple[Tensor, Tensor]] = []
         self._keep = keep
+        self._bias: Tensor | None = None
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend under the mask."""
         if self._keep:
             self.kept.append((key, value))
-        return packed_attention(query, key, value, self.mask, lookahead=self.lookahead)
+        if not query.is_cuda and (self._bias is None or self._bias.dtype != query.dtype):
+            self._bias = bias_of(self.mask, query.dtype)  # once for all layers
+        return packed_attention(query, key, value, self.mask, lookahead=self.lookahead, bias=self._bias)
 
 
 class BranchAttend:

@@ -1,7 +1,7 @@
 """A training step beside that of `transfusion-pytorch` (PyPI, MIT), and both masks, as JSON.
 
-`python -m tests.benchmarks.bench_transfusion_pytorch peer=PYTHON [repeats=5] [rows=4]`, where PYTHON is the
-interpreter of an environment of its own with `transfusion-pytorch` and the same torch. Each side runs in its
+`python -m tests.benchmarks.bench_transfusion_pytorch peer=PYTHON [repeats=5] [rows=4]
+[precisions=float32,bfloat16]`, where PYTHON is the interpreter of an environment of its own with `transfusion-pytorch` and the same torch. Each side runs in its
 own interpreter and process; they take turns, on one thread each.
 
 Equal on both sides: width, depth, heads, hidden layer, rows, tokens a row, frames, latents a frame, the
@@ -52,7 +52,9 @@ EQUAL = {
 
 def main() -> None:
     """Compare masks and steps, and print JSON."""
-    settings = read_arguments(sys.argv[1:], peer="", repeats="5", rows="4", side="")
+    settings = read_arguments(
+        sys.argv[1:], peer="", repeats="5", rows="4", precisions=",".join(MODES), side=""
+    )
     if settings["side"]:
         _serve(int(settings["rows"]))
         return
@@ -61,8 +63,10 @@ def main() -> None:
             f"needed peer=PYTHON, an interpreter with transfusion-pytorch; got {settings['peer']!r}"
         )
     report: dict[str, object] = {**settings, "masks": _compare_masks(settings["peer"])}
-    for precision, modes in MODES.items():
-        report[precision] = _compare_steps(settings, precision, modes)
+    for precision in settings["precisions"].split(","):
+        if precision not in MODES:
+            raise SystemExit(f"precisions are {', '.join(MODES)}; got {precision!r}")
+        report[precision] = _compare_steps(settings, precision, MODES[precision])
     print(json.dumps(report, indent=1))
 
 
@@ -235,7 +239,7 @@ def _compare_steps(settings: dict[str, str], precision: str, modes: tuple[str, .
         for name in running
         if name.startswith("ours")
     }
-    return report | ratios
+    return {**report, **ratios}
 
 
 def _serve(rows: int) -> None:

@@ -149,7 +149,7 @@ def main() -> None:
             case "step":
                 if peer is None:
                     raise ValueError("needed `make` before `step`")
-                answer = peer.step() | {"peak_bytes": peak_bytes()}
+                answer = {**peer.step(), "peak_bytes": peak_bytes()}
             case "masks":
                 answer = masks(request)
             case other:
