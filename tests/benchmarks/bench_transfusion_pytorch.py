@@ -1,8 +1,9 @@
 """A training step beside that of `transfusion-pytorch` (PyPI, MIT), and both masks, as JSON.
 
 `python -m tests.benchmarks.bench_transfusion_pytorch peer=PYTHON [repeats=5] [rows=4]
-[precisions=float32,bfloat16]`, where PYTHON is the interpreter of an environment of its own with `transfusion-pytorch` and the same torch. Each side runs in its
-own interpreter and process; they take turns, on one thread each.
+[precisions=float32,bfloat16]`, where PYTHON is the interpreter of an environment of its own that has
+`transfusion-pytorch` and the same torch. Each side runs in its own interpreter and process; they take turns,
+on one thread each.
 
 Equal on both sides: width, depth, heads, hidden layer, rows, tokens a row, frames, latents a frame, the
 vocabulary of text, dtype, AdamW and the clipping of gradients. `equal` is nano with what the other side has:
