@@ -10,7 +10,8 @@ vocabulary of text, dtype, AdamW and the clipping of gradients. `equal` is nano 
 one feed-forward layer for all tokens, no shared keys, AdamW. `nano` is the preset as it is trained: Muon, a
 layer for each modality, two heads a key. Our steps include packing, noise and the moving average of weights,
 theirs the processing of documents inside their forward pass. In bfloat16 the other side runs under autocast
-and with its weights cast; the faster counts. CPU time, since other work on the machine disturbs wall time.
+and with its weights cast; the faster counts (version 0.20 refuses cast weights: its own random floats are
+float32). CPU time, since other work on the machine disturbs wall time.
 """
 
 import json
@@ -56,7 +57,7 @@ def main() -> None:
     settings = read_arguments(
         sys.argv[1:], peer="", repeats="5", rows="4", precisions=",".join(MODES), side=""
     )
-    if settings["side"]:
+    if settings.pop("side"):
         _serve(int(settings["rows"]))
         return
     if not Path(settings["peer"]).is_file():
