@@ -124,9 +124,17 @@ class PackedAttend:
         """Attend under the mask."""
         if self._keep:
             self.kept.append((key, value))
-        if not query.is_cuda and (self._bias is None or self._bias.dtype != query.dtype):
-            self._bias = bias_of(self.mask, query.dtype)  # once for all layers
-        return packed_attention(query, key, value, self.mask, lookahead=self.lookahead, bias=self._bias)
+        return packed_attention(
+            query, key, value, self.mask, lookahead=self.lookahead, bias=self._bias_for(query)
+        )
+
+    def _bias_for(self, query: Tensor) -> Tensor | None:
+        """Return the bias that all layers share; the compiler finds what they share by itself."""
+        if query.is_cuda or torch.compiler.is_compiling():
+            return None
+        if self._bias is None or self._bias.dtype != query.dtype:
+            self._bias = bias_of(self.mask, query.dtype)
+        return self._bias
 
 
 class BranchAttend:
