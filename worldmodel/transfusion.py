@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from worldmodel.attention import (
     LayerCache,
     Rotation,
+    bias_of,
     branch_attention,
     packed_attention,
     rotate,
@@ -133,12 +134,23 @@ class PackedAttend:
         self.lookahead = lookahead
         self.kept: list[tuple[Tensor, Tensor]] = []
         self._keep = keep
+        self._bias: Tensor | None = None
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend under the mask."""
         if self._keep:
             self.kept.append((key, value))
-        return packed_attention(query, key, value, self.mask, lookahead=self.lookahead)
+        return packed_attention(
+            query, key, value, self.mask, lookahead=self.lookahead, bias=self._bias_for(query)
+        )
+
+    def _bias_for(self, query: Tensor) -> Tensor | None:
+        """Return the bias that all layers share; the compiler finds what they share by itself."""
+        if query.is_cuda or torch.compiler.is_compiling():
+            return None
+        if self._bias is None or self._bias.dtype != query.dtype:
+            self._bias = bias_of(self.mask, query.dtype)
+        return self._bias
 
 
 class BranchAttend:

@@ -1,9 +1,14 @@
 """Laws of the mask, the rotary positions and the shared cache."""
 
+from functools import partial
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.worldmodel.conftest import NUM_LATENTS
+from tests.worldmodel.trees import mask_by_definition, pack_rows, random_document
 from worldmodel.attention import (
     QUERY_CHUNK,
     LayerCache,
@@ -32,6 +37,20 @@ def test_mask_by_hand():
         ]
     ).bool()
     assert torch.equal(hybrid_mask(reach, frame)[0], expected)
+
+
+def test_mask_is_what_the_words_say_on_trees_of_branches(tokenizer, latents):
+    depth, documents_in_a_row = 0, 0
+    for seed in range(24):
+        rng = np.random.default_rng(seed)
+        drawn = [random_document(rng) for _ in range(5)]
+        batch, places = pack_rows(drawn, tokenizer, latents, tokens_per_row=130)
+        mask = hybrid_mask(batch.reach, batch.frame)
+        for row, own in enumerate(places):
+            assert torch.equal(mask[row], mask_by_definition(own, num_tokens=130)), seed
+            depth = max([depth, *(len(place.path) for place in own)])
+            documents_in_a_row = max(documents_in_a_row, len({place.document for place in own}))
+    assert depth == 3 and documents_in_a_row >= 3  # the trees were no bare sticks
 
 
 def test_rotation_keeps_length_and_scores_depend_on_distance(generator):
@@ -63,6 +82,33 @@ def test_packed_attention_equals_torch(generator, num_kv_heads, num_tokens):
     mask |= torch.eye(num_tokens, dtype=torch.bool)
     expected = _torch_attention(query, key, value, mask)
     torch.testing.assert_close(packed_attention(query, key, value, mask), expected)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.bfloat16, 2e-2)])
+def test_on_documents_packed_attention_equals_torch_forward_and_backward(
+    tokenizer, latents, generator, dtype, tolerance
+):
+    rng = np.random.default_rng(1)
+    num_tokens = QUERY_CHUNK + 72
+    batch, _ = pack_rows(
+        [random_document(rng) for _ in range(9)], tokenizer, latents, tokens_per_row=num_tokens
+    )
+    mask = hybrid_mask(batch.reach, batch.frame)
+    drawn = [torch.randn(2, num_tokens, heads, 16, generator=generator) for heads in (6, 2, 2, 6)]
+    found = []
+    for attend, kind in (
+        (partial(packed_attention, lookahead=NUM_LATENTS - 1), dtype),
+        (_torch_attention, dtype),
+        (_torch_attention, torch.float32),
+    ):
+        query, key, value, direction = (each.to(kind).requires_grad_() for each in drawn)
+        output = attend(query, key, value, mask)
+        output.backward(direction)
+        found.append([output, query.grad, key.grad, value.grad])
+    for ours, torchs, exact in zip(*found, strict=True):
+        torch.testing.assert_close(ours, torchs, atol=2 * tolerance, rtol=tolerance)
+        scale = exact.abs().max()
+        assert (ours - exact).abs().max() <= tolerance * scale
 
 
 def test_packed_attention_with_a_lookahead_equals_torch(generator):

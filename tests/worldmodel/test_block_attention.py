@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.nn.attention.flex_attention import create_mask
 
 from tests.worldmodel.conftest import NUM_LATENTS
+from tests.worldmodel.trees import mask_by_definition, pack_rows, random_document
 from worldmodel.attention import hybrid_mask, packed_attention
 from worldmodel.block_attention import BlockAttend, hybrid_block_mask
 from worldmodel.documents import PackedBatch, Packer
@@ -38,13 +41,34 @@ def test_blocks_hold_the_mask_and_some_are_empty(batch):
     assert not has_any.all()
 
 
+def test_its_rule_is_what_the_words_say_on_trees_of_branches(tokenizer, latents):
+    for seed in range(6):
+        rng = np.random.default_rng(100 + seed)
+        drawn = [random_document(rng) for _ in range(5)]
+        batch, places = pack_rows(drawn, tokenizer, latents, tokens_per_row=130)
+        rule = hybrid_block_mask(batch.reach, batch.frame).mask_mod
+        mask = create_mask(rule, 2, None, 130, 130, device="cpu")[:, 0]
+        for row, own in enumerate(places):
+            assert torch.equal(mask[row], mask_by_definition(own, num_tokens=130)), seed
+
+
 @pytest.mark.compiled
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
-def test_block_attention_equals_packed_attention(batch, generator):
-    query, key, value = (draw(generator, num_heads) for num_heads in (6, 2, 2))
-    found = BlockAttend(hybrid_block_mask(batch.reach, batch.frame))(0, query, key, value)
-    expected = packed_attention(query, key, value, hybrid_mask(batch.reach, batch.frame))
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize("num_kv_heads", [1, 2, 6])
+def test_on_documents_blocks_packed_and_scaled_dot_product_attention_are_equal(
+    batch, generator, dtype, tolerance, num_kv_heads
+):
+    query, key, value = (
+        draw(generator, num_heads).to(dtype) for num_heads in (6, num_kv_heads, num_kv_heads)
+    )
+    by_blocks = BlockAttend(hybrid_block_mask(batch.reach, batch.frame))(0, query, key, value)
+    mask = hybrid_mask(batch.reach, batch.frame)
+    packed = packed_attention(query, key, value, mask, lookahead=NUM_LATENTS - 1)
+    heads_first = (each.transpose(1, 2) for each in (query, key, value))
+    fused = F.scaled_dot_product_attention(*heads_first, attn_mask=mask[:, None], enable_gqa=True)
+    torch.testing.assert_close(by_blocks, fused.transpose(1, 2), atol=tolerance, rtol=tolerance)
+    torch.testing.assert_close(packed, fused.transpose(1, 2), atol=tolerance, rtol=tolerance)
 
 
 @pytest.mark.gpu
