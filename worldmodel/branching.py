@@ -13,6 +13,7 @@ from einops import repeat
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from worldmodel.attend import BranchAttend, PackedAttend
 from worldmodel.attention import LayerCache, hybrid_mask
 from worldmodel.branch_inputs import TextInputs, join_inputs, own_mask
 from worldmodel.feedforward import Modalities
@@ -20,7 +21,7 @@ from worldmodel.flattening import frame_grid
 from worldmodel.flow import Prediction, Sampler, guide, interpolate, predicted_latent, sample, sample_times
 from worldmodel.latent_io import as_generated
 from worldmodel.tokenizer import TextTokenizer
-from worldmodel.transfusion import BranchAttend, PackedAttend, TokenInputs, Transfusion
+from worldmodel.transfusion import TokenInputs, Transfusion
 
 TEXT_COLUMNS = ("ids", "places", "values", "is_value", "is_image", "times", "positions")
 """Columns of a packed row that a transformer reads beside the latents."""

@@ -37,7 +37,6 @@ from worldmodel.precision import Device, Precision
 from worldmodel.predictor import WorldModel
 from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.question_sets import QuestionSet, read_question_set
-from worldmodel.representation.rae import RaeRepresentation
 from worldmodel.trainer import Trainer, make_trainer, train_step
 from worldmodel.training_log import TrainingLog
 from worldmodel.training_record import make_record
@@ -163,7 +162,7 @@ def make_finetuner(
         settings,
         lesson.batches(seed=config.seed),
         vocab_size=model.tokenizer.vocab_size,
-        latent_channels=model.transfusion.latent_channels,
+        **sizes_of(model.representation),
     )
     for part in (trainer.model, trainer.average):
         part.load_state_dict(model.transfusion.state_dict())
@@ -210,10 +209,13 @@ def _write_model(
         data=questions.identity,
         log=log,
     )
-    representation = model.representation
-    assert isinstance(representation, RaeRepresentation)
     save_model(
-        folder, trainer.average, model.tokenizer, representation, prediction=model.prediction, record=record
+        folder,
+        trainer.average,
+        model.tokenizer,
+        model.representation,
+        prediction=model.prediction,
+        record=record,
     )
 
 

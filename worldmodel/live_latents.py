@@ -20,15 +20,15 @@ class LiveLatents:
 
     def __init__(self, representation: Representation, trajectories: Sequence[Trajectory]) -> None:
         self._representation, self._trajectories = representation, trajectories
-        size = representation.image_size
-        grey = torch.zeros(1, size, size, 3, dtype=torch.uint8)
-        self.num_channels = representation.encode(grey).shape[-1]
+        self.num_channels = representation.num_channels
+        self.num_context_channels = representation.num_context_channels
 
     def lookup(self, keys: Sequence[FrameKey]) -> Float[Tensor, "frame token channel"]:
         """Return the normalised latents of frames, each frame encoded once a call."""
         unique = list(dict.fromkeys(keys))
         if not unique:
-            return torch.zeros(0, self._representation.num_tokens, self.num_channels)
+            channels = self.num_context_channels + self.num_channels
+            return torch.zeros(0, self._representation.num_tokens, channels)
         parts = []
         for first in range(0, len(unique), ENCODE_BATCH):
             frames = [self._frame(key) for key in unique[first : first + ENCODE_BATCH]]

@@ -8,13 +8,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from worldmodel.attend import Attend, PackedAttend
 from worldmodel.attention import hybrid_mask
 from worldmodel.block_attention import BlockAttend, hybrid_block_mask
 from worldmodel.documents import PackedBatch
 from worldmodel.feedforward import Modalities
 from worldmodel.flow import FlowConfig, flow_error, interpolate, predicted_latent
 from worldmodel.latent_io import as_context, as_generated
-from worldmodel.transfusion import Attend, PackedAttend, TokenInputs, Transfusion
+from worldmodel.transfusion import TokenInputs, Transfusion
 
 
 class Weighing(Enum):

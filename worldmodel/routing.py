@@ -23,13 +23,13 @@ from data_tools.text_sources import Use, read_texts_of_use
 from data_tools.whole_file import whole_file, write_text
 from worldmodel.batches import Batches
 from worldmodel.checkpoint import read_json
-from worldmodel.corpus import make_batches, make_corpus
-from worldmodel.model_folder import load_model, resolve
+from worldmodel.corpus import Corpus, cache_latents, make_batches
+from worldmodel.model_folder import load_model
 from worldmodel.objective import ObjectiveConfig, flow_errors
 from worldmodel.predictor import WorldModel
 from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.recordings import open_recordings
-from worldmodel.representation.rae import RaeRepresentation
+from worldmodel.representation.cache import CACHE
 from worldmodel.routing_counts import GENERATION, TEXT, UNDERSTANDING, RoutingCounts, groups_of, recorded
 from worldmodel.routing_plots import draw
 from worldmodel.routing_statistics import RoutingStatistics, statistics_of
@@ -82,7 +82,7 @@ def count_routing(model: WorldModel, batches: Batches, config: RoutingConfig) ->
     total = None
     for _ in range(config.num_batches):
         batch = next(batches)
-        drawn = torch.randn(batch.latents.shape, generator=noise)
+        drawn = torch.randn(batch.generated.shape, generator=noise)
         with recorded(model.transfusion, groups_of(batch)) as found:
             flow_errors(model.transfusion, batch, drawn, ObjectiveConfig(), dtype=model.dtype)
         total = found[0] if total is None else total + found[0]
@@ -126,11 +126,13 @@ def _open(config: RoutingConfig) -> tuple[WorldModel, RoutingConfig]:
 
 
 def _heldout_batches(config: RoutingConfig, model: WorldModel) -> Batches:
-    trajectories = open_recordings([config.data])
-    split = split_by_trajectory(trajectories, seed=config.seed, held_out_fraction=config.heldout_share)
+    split = split_by_trajectory(
+        open_recordings([config.data]), seed=config.seed, held_out_fraction=config.heldout_share
+    )
     texts = read_texts_of_use(Use.evaluation, Path(config.text))
-    representation = RaeRepresentation.load(resolve(config.model))
-    corpus = make_corpus(representation, split.held_out, texts, Path(config.data) / ".cache")
+    representation = model.representation
+    latents, identity = cache_latents(representation, split.held_out, Path(config.data) / CACHE)
+    corpus = Corpus(split.held_out, texts, latents, recordings=identity)
     settings = PretrainConfig(
         data=config.data,
         text=config.text,

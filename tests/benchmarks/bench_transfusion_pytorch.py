@@ -122,7 +122,7 @@ class Words:
 class OwnLatents:
     """Latents of every frame, standard normal."""
 
-    num_channels = LATENT_CHANNELS
+    num_channels, num_context_channels = LATENT_CHANNELS, 0
 
     def __init__(self) -> None:
         self._table = torch.randn(

@@ -8,10 +8,11 @@ import torch
 from data_tools.documents import Branch, Document, FrameKey, Image, Kind, Text
 from tests.worldmodel.conftest import NUM_LATENTS
 from tests.worldmodel.trees import pack_rows
+from worldmodel.attend import BranchAttend, PackedAttend
 from worldmodel.attention import LayerCache, hybrid_mask
 from worldmodel.documents import PackedBatch
 from worldmodel.feedforward import FeedForwardKind, Modalities
-from worldmodel.transfusion import ActionInput, BranchAttend, PackedAttend, TokenInputs
+from worldmodel.transfusion import ActionInput, TokenInputs
 
 NUM_CANDIDATES = 3
 TOKENS_PER_ROW = 140

@@ -12,6 +12,7 @@ import torch
 
 from data_tools.documents import Branch, Document, FrameKey, Image, Kind, Text
 from tests.worldmodel.conftest import CHANNELS, NUM_LATENTS, IndexedRepresentation
+from worldmodel.attend import PackedAttend
 from worldmodel.attention import hybrid_mask
 from worldmodel.documents import PackedBatch, Packer
 from worldmodel.feedforward import Modalities
@@ -19,7 +20,7 @@ from worldmodel.flattening import NoiseLevels
 from worldmodel.flow import FlowConfig, Prediction, Sampler, predicted_latent, sample_times
 from worldmodel.objective import ObjectiveConfig, losses
 from worldmodel.predictor import WorldModel
-from worldmodel.transfusion import PackedAttend, TokenInputs
+from worldmodel.transfusion import TokenInputs
 
 TEXTS = [
     [

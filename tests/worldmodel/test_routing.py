@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.worldmodel.conftest import NUM_LATENTS
+from worldmodel.attend import PackedAttend
 from worldmodel.attention import hybrid_mask
 from worldmodel.documents import Packer
 from worldmodel.feedforward import ExpertsConfig, FeedForwardKind, Modalities
@@ -25,7 +26,7 @@ from worldmodel.routing_counts import (
 )
 from worldmodel.routing_plots import draw
 from worldmodel.routing_statistics import preferences, statistics_of
-from worldmodel.transfusion import PackedAttend, TokenInputs
+from worldmodel.transfusion import TokenInputs
 
 EXPERTS = ExpertsConfig(num_experts=5, top_k=2, expert_hidden=8, shared_hidden=8)
 

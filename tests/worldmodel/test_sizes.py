@@ -9,6 +9,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.worldmodel.conftest import CHANNELS
+from worldmodel.attend import PackedAttend
 from worldmodel.attention import rotation_at
 from worldmodel.feedforward import ExpertsConfig, FeedForwardKind, Modalities, SharedExperts
 from worldmodel.optimisation import MatrixOptimiser, OptimisationConfig, Optimisers
@@ -24,7 +25,7 @@ from worldmodel.sizes import (
     on_meta,
     state_bytes,
 )
-from worldmodel.transfusion import Block, PackedAttend, TokenInputs, Transfusion, TransfusionConfig
+from worldmodel.transfusion import Block, TokenInputs, Transfusion, TransfusionConfig
 
 EXPERTS = ExpertsConfig(num_experts=6, top_k=2, expert_hidden=8, shared_hidden=16)
 

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from tests.worldmodel.conftest import CHANNELS, NUM_LATENTS
+from worldmodel.attend import PackedAttend
 from worldmodel.attention import hybrid_mask
 from worldmodel.documents import Packer
 from worldmodel.feedforward import FeedForwardKind, Modalities
 from worldmodel.flow import FlowConfig
 from worldmodel.objective import ObjectiveConfig, losses
-from worldmodel.transfusion import ActionInput, PackedAttend, TokenInputs, Transfusion, TransfusionConfig
+from worldmodel.transfusion import ActionInput, TokenInputs, Transfusion, TransfusionConfig
 
 WEIGHTS = torch.tensor([1.0, 3.0])
 

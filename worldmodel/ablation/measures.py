@@ -150,7 +150,7 @@ def _all_frames(
     generator = generator_for(seed, "ablation/noise/video")
     errors: list[Tensor] = []
     for batch in batches:
-        noise = torch.randn(batch.latents.shape, generator=generator)
+        noise = torch.randn(batch.generated.shape, generator=generator)
         errors.append(losses(model.transfusion, batch, noise, objective, dtype=dtype).flow_errors)
     return torch.cat(errors).mean().item()
 

@@ -22,7 +22,8 @@ from worldmodel.model_folder import load_model
 from worldmodel.predictor import WorldModel
 from worldmodel.pretrain import MODEL, STEPS, train
 from worldmodel.pretrain_config import PretrainConfig
-from worldmodel.representation.rae import RaeRepresentation
+from worldmodel.representation.interface import Representation
+from worldmodel.representation.open import load_representation
 from worldmodel.sizes import count_parameters
 from worldmodel.tokenizer import TextTokenizer
 from worldmodel.training_record import hardware, read_record
@@ -43,7 +44,7 @@ SPLIT_SEED = 0
 class Opened:
     """What the runs of one representation share."""
 
-    representation: RaeRepresentation
+    representation: Representation
     training: Corpus
     heldout: Corpus
 
@@ -85,7 +86,7 @@ class Workshop:
         if key not in self._opened:
             if len(self._opened) == MOST_OPEN:
                 self._opened.pop(next(iter(self._opened)))
-            representation = RaeRepresentation.load(Path(config.representation))
+            representation = load_representation(Path(config.representation))
             corpora = load_corpora(replace(config, seed=SPLIT_SEED), representation)
             self._opened[key] = Opened(representation, *corpora)
         return self._opened[key]

@@ -30,7 +30,7 @@ from worldmodel.evaluation.features import INCEPTION, Features, features_of, inc
 from worldmodel.evaluation.frechet import Gaussian, frechet_distance
 from worldmodel.evaluation.pictures import read_squares
 from worldmodel.evaluation.results import Row
-from worldmodel.representation.rae import RaeRepresentation
+from worldmodel.representation.open import load_representation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ def run(config: CocoConfig) -> list[Row]:
     torch.set_num_threads(config.num_threads)
     features = []
     if config.encoder is not None:
-        features.append(features_of(RaeRepresentation.load(Path(config.encoder))))
+        features.append(features_of(load_representation(Path(config.encoder))))
     if config.inception is not None:
         features.append(inception_features(Path(config.inception)))
     if config.stage is not Stage.generate and not features:

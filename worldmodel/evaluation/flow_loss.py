@@ -134,7 +134,7 @@ def measure(
     groups: list[str] = []
     placed = placed_batches(mixture, packer, count=config.num_batches, rng=rng)
     for each in track(placed, total=config.num_batches, description=kind.value):
-        drawn = torch.randn(each.batch.latents.shape, generator=noise)
+        drawn = torch.randn(each.batch.generated.shape, generator=noise)
         found = {time: frame_errors(model, each, drawn, time=time) for time in config.times}
         for time, own in found.items():
             errors[time] += [error for _, error in own]

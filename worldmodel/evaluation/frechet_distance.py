@@ -33,7 +33,7 @@ from worldmodel.precision import Precision
 from worldmodel.recordings import open_recordings
 from worldmodel.representation.cache import identity_of
 from worldmodel.representation.interface import Representation
-from worldmodel.representation.rae import RaeRepresentation
+from worldmodel.representation.open import load_representation
 
 AT_ONCE = 64
 
@@ -157,7 +157,7 @@ def run(config: FrechetConfig) -> list[Row]:
 
 
 def _all_features(config: FrechetConfig, representation: Representation) -> list[Features]:
-    encoder = representation if config.encoder is None else RaeRepresentation.load(Path(config.encoder))
+    encoder = representation if config.encoder is None else load_representation(Path(config.encoder))
     if not isinstance(encoder, Encoder):
         raise TypeError(f"{type(encoder).__name__} has no fingerprint, so features cannot be named after it")
     weights = [] if config.inception is None else [inception_features(Path(config.inception))]

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from data_tools.config import store, to_dict, to_object
 from data_tools.randomness import numpy_generator_for
+from worldmodel.attend import PackedAttend
 from worldmodel.attention import hybrid_mask
 from worldmodel.evaluation.intervals import ratio_interval
 from worldmodel.evaluation.results import Origin, Row, hash_model, hash_texts, publish
@@ -32,7 +33,7 @@ from worldmodel.feedforward import Modalities
 from worldmodel.model_folder import load_model, resolve
 from worldmodel.precision import Precision
 from worldmodel.predictor import WorldModel
-from worldmodel.transfusion import PackedAttend, TokenInputs
+from worldmodel.transfusion import TokenInputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +121,7 @@ def window_nats(
         values=torch.from_numpy(values),
         is_value=torch.from_numpy(is_value),
         is_image=torch.zeros(shape, dtype=torch.bool),
-        latents=torch.zeros(1, 1, model.transfusion.latent_input.weight.shape[1]).expand(*shape, -1),
+        latents=torch.zeros(1, 1, model.transfusion.channels_in).expand(*shape, -1),
         times=torch.zeros(shape),
         positions=torch.from_numpy(positions),
     )

@@ -1,6 +1,7 @@
 """Recordings with pictures, and a representation that loses nothing."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ class Lossless:
     num_channels = 48
     num_context_channels = 0
     fingerprint = "lossless"
+
+    def save(self, folder: Path) -> None:
+        raise NotImplementedError
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
         patches = rearrange(frames, "b (row h) (column w) rgb -> b (row column) (h w rgb)", h=4, w=4)

@@ -8,6 +8,7 @@ import torch
 
 from data_tools.documents import Document, FrameKey, Image, Kind, Text
 from tests.worldmodel.conftest import NUM_LATENTS, IndexedRepresentation
+from worldmodel.attend import PackedAttend
 from worldmodel.attention import hybrid_mask
 from worldmodel.documents import PackedBatch, Packer
 from worldmodel.feedforward import FeedForwardKind, Modalities
@@ -16,7 +17,7 @@ from worldmodel.flow import FlowConfig, Prediction, guide, sample, sample_times
 from worldmodel.generation import GenerationConfig
 from worldmodel.generation.prefix import Piece
 from worldmodel.predictor import WorldModel
-from worldmodel.transfusion import PackedAttend, TokenInputs
+from worldmodel.transfusion import TokenInputs
 
 
 @pytest.fixture(params=list(FeedForwardKind))
@@ -30,7 +31,7 @@ class Listed:
 
     def __init__(self, frames: Sequence[torch.Tensor]) -> None:
         self.table = torch.stack(list(frames)) if frames else torch.zeros(0, NUM_LATENTS, 6)
-        self.num_channels = self.table.shape[2]
+        self.num_channels, self.num_context_channels = self.table.shape[2], 0
 
     def lookup(self, keys: Sequence[FrameKey]) -> torch.Tensor:
         return self.table[torch.tensor([key.frame for key in keys], dtype=torch.long)]

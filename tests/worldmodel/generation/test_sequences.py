@@ -4,12 +4,13 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from worldmodel.attend import BranchAttend
 from worldmodel.branching import FrameSampling
 from worldmodel.generation import GenerationConfig, Generator
 from worldmodel.generation.sequences import Sequences
 from worldmodel.generation.token_choice import TextSampling
 from worldmodel.predictor import WorldModel
-from worldmodel.transfusion import BranchAttend, Transfusion
+from worldmodel.transfusion import Transfusion
 
 ONE_STEP = FrameSampling(num_steps=1, guidance=2.0)
 
