@@ -37,6 +37,7 @@ from worldmodel.precision import Device, Precision
 from worldmodel.predictor import WorldModel
 from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.question_sets import QuestionSet, read_question_set
+from worldmodel.representation.interface import sizes_of
 from worldmodel.trainer import Trainer, make_trainer, train_step
 from worldmodel.training_log import TrainingLog
 from worldmodel.training_record import make_record

@@ -4,7 +4,6 @@ import abc
 import hashlib
 import json
 from copy import deepcopy
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -93,6 +92,7 @@ class CodecRepresentation:
         self.codec = codec.to(device=device, dtype=dtype).eval().requires_grad_(False)
         self.normalisation = None if normalisation is None else normalisation.to(device)
         self.device = device
+        self._fingerprint: str | None = None
         # Without weights nothing is gained by computing in less.
         self.dtype = dtype if any(True for _ in codec.parameters()) else torch.float32
 
@@ -121,17 +121,12 @@ class CodecRepresentation:
         """None: what is read is what is generated."""
         return 0
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Hash of everything that `encode` depends on, but the precision of its compute."""
-        digest = hashlib.sha256(
-            f"{self.codec.kind.name} {json.dumps(self.codec.note, sort_keys=True)}".encode()
-        )
-        for name, tensor in self._tensors().items():
-            if not DECODER_PARTS & set(name.split(".")):
-                digest.update(f"{name} {tuple(tensor.shape)}".encode())
-                digest.update(tensor.detach().float().cpu().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        if self._fingerprint is None:
+            self._fingerprint = self._hash()
+        return self._fingerprint
 
     def with_normalisation(self, normalisation: Normalisation | None) -> "CodecRepresentation":
         """Return the same codec with other statistics, or with none."""
@@ -140,7 +135,7 @@ class CodecRepresentation:
     def in_precision(self, dtype: torch.dtype, *, device: str = "cpu") -> "CodecRepresentation":
         """Return a copy that computes in `dtype` on `device`, with the fingerprint of this one."""
         copied = CodecRepresentation(deepcopy(self.codec), self.normalisation, device=device, dtype=dtype)
-        copied.__dict__["fingerprint"] = self.fingerprint
+        copied._fingerprint = self.fingerprint
         return copied
 
     def save(self, folder: Path) -> None:
@@ -169,6 +164,16 @@ class CodecRepresentation:
         images = self.codec.to_images(features.to(self.dtype))
         levels = (images.float() * 255).round().clamp(0, 255).to(torch.uint8)
         return rearrange(levels, "batch rgb height width -> batch height width rgb")
+
+    def _hash(self) -> str:
+        digest = hashlib.sha256(
+            f"{self.codec.kind.name} {json.dumps(self.codec.note, sort_keys=True)}".encode()
+        )
+        for name, tensor in self._tensors().items():
+            if not DECODER_PARTS & set(name.split(".")):
+                digest.update(f"{name} {tuple(tensor.shape)}".encode())
+                digest.update(tensor.detach().float().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = dict(self.codec.state_dict())

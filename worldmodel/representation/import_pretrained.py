@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import hydra
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from omegaconf import MISSING, DictConfig
 from torch import Tensor, nn
 from transformers import Dinov2WithRegistersModel, SiglipVisionModel
@@ -101,7 +103,7 @@ def _import_rae(config: ImportConfig) -> CodecRepresentation:
     encoder, found = from_hub(
         source,
         "encoder",
-        lambda: network.from_pretrained(source, dtype=torch.float32, output_loading_info=True),
+        lambda: _with_info(network.from_pretrained(source, dtype=torch.float32, output_loading_info=True)),
     )
     _check_whole(found, source)
     assert isinstance(encoder, SiglipVisionModel | Dinov2WithRegistersModel)
@@ -135,12 +137,14 @@ def _import_vae(config: ImportConfig) -> CodecRepresentation:
     autoencoder, found = from_hub(
         source,
         "encoder",
-        lambda: network.from_pretrained(
-            source,
-            subfolder="vae" if is_part else None,
-            torch_dtype=torch.float32,
-            low_cpu_mem_usage=False,  # with it a missing weight has no name in the error
-            output_loading_info=True,
+        lambda: _with_info(
+            network.from_pretrained(
+                source,
+                subfolder="vae" if is_part else None,
+                torch_dtype=torch.float32,
+                low_cpu_mem_usage=False,  # with it a missing weight has no name in the error
+                output_loading_info=True,
+            )
         ),
     )
     _check_whole(found, source)
@@ -150,12 +154,18 @@ def _import_vae(config: ImportConfig) -> CodecRepresentation:
     return CodecRepresentation(codec, None)
 
 
-def _check_whole(found: Mapping[str, object], source: str) -> None:
+def _with_info(loaded: Any) -> tuple[Any, Mapping[str, Any]]:
+    """Give its type to what libraries return when they are asked what they found."""
+    model, found = loaded
+    return model, found
+
+
+def _check_whole(found: Mapping[str, Any], source: str) -> None:
     """Refuse weights that are not all there: libraries draw what is missing, and go on."""
     missing = [
         name
         for part in ("missing_keys", "mismatched_keys")
-        for name in sorted(str(key) for key in found[part])  # pyright: ignore[reportGeneralTypeIssues]
+        for name in sorted(str(key) for key in found[part])
         if not name.startswith("head.")
     ]
     if missing:

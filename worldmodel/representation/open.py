@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from worldmodel.representation.codec import CodecRepresentation, representation_of
+from worldmodel.representation.codec import Codec, CodecRepresentation, representation_of
 from worldmodel.representation.dual import is_dual, load_dual
 from worldmodel.representation.interface import Representation
 from worldmodel.representation.kind import FILE_NAME, Kind, kind_of
@@ -46,23 +45,23 @@ def load_any(
     if kind is Kind.rae:
         return RaeRepresentation.load(Path(folder), device=device, dtype=dtype)
     try:
-        return _of_codec(kind, note["config"], tensors, device=device, dtype=dtype)
+        codec = _make_codec(kind, note["config"])
+        return representation_of(codec, tensors, device=device, dtype=dtype)
     except (KeyError, TypeError, RuntimeError) as error:
         raise ValueError(f"{path} does not hold a representation: {error}") from error
 
 
-def _of_codec(
-    kind: Kind, config: object, tensors: dict[str, Tensor], *, device: str, dtype: torch.dtype
-) -> CodecRepresentation:
+def _make_codec(kind: Kind, config: object) -> Codec:
     if not isinstance(config, dict):
         raise TypeError(f"needed a configuration in its note, got {type(config).__name__}")
     match kind:
         case Kind.pixels:
-            codec = PixelsCodec(PixelsConfig(**config))
-        case Kind.autoencoder_kl | Kind.autoencoder_tiny:
-            codec = PublicVae(kind, PublicVaeConfig(**config))
-        case Kind.siglip2 | Kind.dinov2:
-            codec = PublicRae(kind, PublicRaeConfig(**config))
+            return PixelsCodec(PixelsConfig(**config))
         case Kind.vae:
-            codec = SmallVae(SmallVaeConfig(**config))
-    return representation_of(codec, tensors, device=device, dtype=dtype)
+            return SmallVae(SmallVaeConfig(**config))
+        case Kind.autoencoder_kl | Kind.autoencoder_tiny:
+            return PublicVae(kind, PublicVaeConfig(**config))
+        case Kind.siglip2 | Kind.dinov2:
+            return PublicRae(kind, PublicRaeConfig(**config))
+        case Kind.rae:
+            raise AssertionError("our own encoder is a representation of its own, without a codec")

@@ -9,6 +9,7 @@ transformers 5.
 """
 
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 from diffusers.models.autoencoders.autoencoder_rae import RAEDecoder
@@ -26,7 +27,7 @@ from worldmodel.representation.kind import Kind
 
 Encoder = SiglipVisionModel | Dinov2WithRegistersModel
 
-SO400M = {
+SO400M: dict[str, Any] = {
     "hidden_size": 1152,
     "intermediate_size": 4304,
     "num_hidden_layers": 27,
@@ -37,7 +38,7 @@ SO400M = {
     "layer_norm_eps": 1e-6,
 }
 """Form of SigLIP 2 So400m/14 at 224 pixels: the paper's encoder."""
-DINOV2_BASE = {
+DINOV2_BASE: dict[str, Any] = {
     "hidden_size": 768,
     "num_hidden_layers": 12,
     "num_attention_heads": 12,
@@ -51,7 +52,7 @@ DINOV2_BASE = {
     "num_register_tokens": 4,
 }
 """Form of DINOv2 base with registers; its 37 x 37 positions are interpolated to those of the frame."""
-VIT_XL = {
+VIT_XL: dict[str, Any] = {
     "decoder_hidden_size": 1152,
     "decoder_num_hidden_layers": 28,
     "decoder_num_attention_heads": 16,
@@ -74,9 +75,9 @@ class PublicRaeConfig:
 
     input_size: int = 224
     """Height and width of the frames that the encoder sees [pixels]."""
-    encoder: dict[str, object] = field(default_factory=lambda: dict(SO400M))
+    encoder: dict[str, Any] = field(default_factory=lambda: dict(SO400M))
     """Arguments of its configuration in transformers."""
-    decoder: dict[str, object] = field(default_factory=lambda: dict(VIT_XL))
+    decoder: dict[str, Any] = field(default_factory=lambda: dict(VIT_XL))
     """Arguments of `RAEDecoder`, less those that follow from the encoder."""
 
 
@@ -89,7 +90,7 @@ class PublicRae(Codec):
         # The constructors draw from torch's global generator; the draws are overwritten and it is put back.
         with torch.random.fork_rng(devices=[]):
             self.encoder = _build_encoder(kind, config.encoder)
-            patch = int(self.encoder.config.patch_size)
+            patch = int(config.encoder["patch_size"])
             if config.input_size % patch:
                 raise ValueError(
                     f"input_size {config.input_size} must be a multiple of the encoder's patches, {patch}"
@@ -153,38 +154,37 @@ class PublicRae(Codec):
         return made * self.get_buffer("input_std") + self.get_buffer("input_mean")
 
 
-def form_of(encoder: Encoder) -> dict[str, object]:
+def form_of(encoder: Encoder) -> dict[str, Any]:
     """Return what makes an encoder of the same form: those arguments that its form depends on."""
     names = SO400M if isinstance(encoder, SiglipVisionModel) else DINOV2_BASE
     return {name: getattr(encoder.config, name) for name in names}
 
 
-def _build_encoder(kind: Kind, form: dict[str, object]) -> Encoder:
+def _build_encoder(kind: Kind, form: dict[str, Any]) -> Encoder:
     if kind is Kind.siglip2:
-        config = SiglipVisionConfig(**form, vision_use_head=False)  # pyright: ignore[reportArgumentType]
+        config = SiglipVisionConfig(**form, vision_use_head=False)
         siglip = SiglipVisionModel(config)
         siglip.post_layernorm = _plain(siglip.post_layernorm)
         return siglip
     assert kind is Kind.dinov2
-    dino = Dinov2WithRegistersModel(
-        Dinov2WithRegistersConfig(**form)  # pyright: ignore[reportArgumentType]
-    )
+    dino = Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**form))
     dino.layernorm = _plain(dino.layernorm)
     return dino
 
 
 def _plain(norm: nn.LayerNorm) -> nn.LayerNorm:
-    return nn.LayerNorm(norm.normalized_shape, eps=norm.eps, elementwise_affine=False)
+    return nn.LayerNorm(list(norm.normalized_shape), eps=norm.eps, elementwise_affine=False)
 
 
-def _build_decoder(form: dict[str, object], *, width: int, num_rows: int) -> RAEDecoder:
-    image_size = int(str(form["patch_size"])) * num_rows
+def _build_decoder(form: dict[str, Any], *, width: int, num_rows: int) -> RAEDecoder:
+    image_size = int(form["patch_size"]) * num_rows
     decoder = RAEDecoder(
         hidden_size=width, num_patches=num_rows**2, image_size=image_size,
-        **form,  # pyright: ignore[reportArgumentType]
+        **form,
     )  # fmt: skip
     # Kept with the weights: a decoder is bound to the positions that it was trained with.
-    decoder.register_buffer("decoder_pos_embed", decoder.decoder_pos_embed, persistent=True)
+    positions = decoder.get_buffer("decoder_pos_embed")
+    decoder.register_buffer("decoder_pos_embed", positions, persistent=True)
     return decoder
 
 

@@ -6,9 +6,11 @@ scaled), and AutoencoderTiny, which imitates either. The features are means: not
 
 import inspect
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from jaxtyping import Float
 from torch import Tensor
 
@@ -18,7 +20,7 @@ from worldmodel.representation.unshuffle import SQUARE, to_maps, to_tokens
 
 Autoencoder = AutoencoderKL | AutoencoderTiny
 
-SD = {
+SD: dict[str, Any] = {
     "block_out_channels": [128, 256, 512, 512],
     "down_block_types": ["DownEncoderBlock2D"] * 4,
     "up_block_types": ["UpDecoderBlock2D"] * 4,
@@ -27,7 +29,7 @@ SD = {
     "scaling_factor": 0.18215,
 }
 """Form of Stable Diffusion's autoencoder."""
-FLUX = SD | {
+FLUX: dict[str, Any] = SD | {
     "latent_channels": 16,
     "scaling_factor": 0.3611,
     "shift_factor": 0.1159,
@@ -43,7 +45,7 @@ class PublicVaeConfig:
 
     image_size: int = 256
     """Height and width of a frame [pixels]: 256 tokens with the forms above."""
-    network: dict[str, object] = field(default_factory=lambda: dict(SD))
+    network: dict[str, Any] = field(default_factory=lambda: dict(SD))
     """Arguments of the class of diffusers."""
 
 
@@ -111,7 +113,8 @@ class PublicVae(Codec):
         """Decode tokens."""
         shift, scale = self._shift_and_scale
         maps = to_maps(features, num_rows=self._num_rows) / scale + shift
-        return (self.autoencoder.decode(maps, return_dict=False)[0] + 1) / 2
+        made = self.autoencoder.decode(maps, return_dict=False)[0]  # pyright: ignore[reportArgumentType]
+        return (made + 1) / 2
 
     @property
     def _num_rows(self) -> int:
@@ -123,7 +126,7 @@ class PublicVae(Codec):
         return float(config["shift_factor"] or 0.0), float(config["scaling_factor"])
 
 
-def network_of(autoencoder: Autoencoder) -> dict[str, object]:
+def network_of(autoencoder: Autoencoder) -> dict[str, Any]:
     """Return the arguments that an autoencoder of diffusers was made with, as plain containers.
 
     Its configuration holds others too, which it was found with or which follow from those.
@@ -136,11 +139,11 @@ def network_of(autoencoder: Autoencoder) -> dict[str, object]:
     }
 
 
-def _build(kind: Kind, network: dict[str, object]) -> Autoencoder:
+def _build(kind: Kind, network: dict[str, Any]) -> Autoencoder:
     if kind is Kind.autoencoder_kl:
-        return AutoencoderKL(**network)  # pyright: ignore[reportArgumentType]
+        return AutoencoderKL(**network)
     assert kind is Kind.autoencoder_tiny
-    return AutoencoderTiny(**network)  # pyright: ignore[reportArgumentType]
+    return AutoencoderTiny(**network)
 
 
 def _widths(autoencoder: Autoencoder) -> list[int]:

@@ -8,7 +8,7 @@ import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from einops import rearrange
@@ -32,7 +32,7 @@ Got = TypeVar("Got")
 class PublicDecoder:
     """A decoder's form, as `RAEDecoder` takes it, its weights, and statistics if they came with it."""
 
-    form: dict[str, object]
+    form: dict[str, Any]
     weights: dict[str, Tensor]
     normalisation: Normalisation | None
 
@@ -88,9 +88,9 @@ def _of_diffusers(config: Mapping[str, object], tensors: Mapping[str, Tensor]) -
     return PublicDecoder(form, weights, _published_statistics(tensors))
 
 
-def _of_scale_rae(config: dict[str, object], tensors: Mapping[str, Tensor]) -> PublicDecoder:
+def _of_scale_rae(config: dict[str, Any], tensors: Mapping[str, Tensor]) -> PublicDecoder:
     """Rename the weights of attention: Scale-RAE's decoder is made of transformers' ViT-MAE blocks."""
-    filled = ViTMAEConfig(**config)  # pyright: ignore[reportArgumentType]
+    filled = ViTMAEConfig(**config)
     renamed = {
         "attention.attention.query": "attention.to_q",
         "attention.attention.key": "attention.to_k",

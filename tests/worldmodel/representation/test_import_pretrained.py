@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub.constants
 import pytest
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_rae import AutoencoderRAE
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
@@ -126,9 +128,8 @@ def test_dinov2_with_decoder_and_statistics_of_rae(tmp_path):
     )
     with pytest.raises(ValueError, match="are of another shape"):  # 24 channels, the decoder reads 64
         import_pretrained(config)
-    wide = Dinov2WithRegistersModel(
-        Dinov2WithRegistersConfig(**(DINO | {"hidden_size": 64, "num_attention_heads": 1}))
-    )
+    wide_form: dict[str, Any] = DINO | {"hidden_size": 64, "num_attention_heads": 1}
+    wide = Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**wide_form))
     drawn(wide, seed=5)
     wide.save_pretrained(tmp_path / "encoder")
     made = import_pretrained(config)

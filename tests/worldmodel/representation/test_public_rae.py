@@ -1,12 +1,15 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch.nn import functional
 from transformers import Dinov2WithRegistersModel, SiglipVisionModel
-from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, PILImageResampling
+from transformers.image_utils import PILImageResampling
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from tests.worldmodel.representation.synthetic import make_frames
 from worldmodel.representation.codec import CodecRepresentation
@@ -17,15 +20,20 @@ from worldmodel.representation.public_rae import DINOV2_BASE, SO400M, VIT_XL, Pu
 from worldmodel.representation.rae import initialise
 from worldmodel.representation.resize import resize_frames
 
-SIGLIP = SO400M | {
+SIGLIP: dict[str, Any] = SO400M | {
     "hidden_size": 36,  # 18 channels a head: not a multiple of 64, as So400m's 72
     "intermediate_size": 40,
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
     "image_size": 42,
 }
-DINO = DINOV2_BASE | {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 70}
-DECODER = VIT_XL | {
+DINO: dict[str, Any] = DINOV2_BASE | {
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "image_size": 70,
+}
+DECODER: dict[str, Any] = VIT_XL | {
     "decoder_hidden_size": 16,
     "decoder_num_hidden_layers": 2,
     "decoder_num_attention_heads": 2,
