@@ -101,7 +101,7 @@ def _at(
     state: Float[Tensor, "flow_target channel"],
     ends: Float[Tensor, "flow_target channel"],
     time: float,
-) -> tuple[PackedBatch, Float[Tensor, "row token channel"]]:
+) -> tuple[PackedBatch, Float[Tensor, "row token generated"]]:
     """Return the batch at one time of all targets, and the noise that gives `state` there."""
     target = lesson.batch.is_flow_target
     noise = lesson.noise.clone()

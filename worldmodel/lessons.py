@@ -62,7 +62,7 @@ class Lesson:
     """
 
     batch: PackedBatch
-    noise: Float[Tensor, "row token channel"]
+    noise: Float[Tensor, "row token generated"]
 
 
 class Lessons:

@@ -110,7 +110,7 @@ def loss_weights(
 def losses(
     model: Transfusion,
     batch: PackedBatch,
-    noise: Float[Tensor, "row token channel"],
+    noise: Float[Tensor, "row token generated"],
     config: ObjectiveConfig,
     *,
     dtype: torch.dtype,
@@ -137,7 +137,7 @@ def losses(
 def flow_errors(
     model: Transfusion,
     batch: PackedBatch,
-    noise: Float[Tensor, "row token channel"],
+    noise: Float[Tensor, "row token generated"],
     config: ObjectiveConfig,
     *,
     dtype: torch.dtype,
@@ -149,7 +149,7 @@ def flow_errors(
 
 
 def _noised(
-    batch: PackedBatch, noise: Float[Tensor, "row token channel"]
+    batch: PackedBatch, noise: Float[Tensor, "row token generated"]
 ) -> Float[Tensor, "row token noised_channel"]:
     """Return what frames enter with: noised latents, and of two encoders' one half (`_of_two_encoders`)."""
     noised = torch.where(
@@ -198,7 +198,7 @@ def _flow_errors(
     model: Transfusion,
     batch: PackedBatch,
     noised: Float[Tensor, "row token channel"],
-    noise: Float[Tensor, "row token channel"],
+    noise: Float[Tensor, "row token generated"],
     hidden: Float[Tensor, "row token width"],
     config: ObjectiveConfig,
 ) -> Float[Tensor, " flow_target"]:
@@ -212,11 +212,11 @@ def _flow_errors(
 def predict_latents(
     model: Transfusion,
     batch: PackedBatch,
-    noise: Float[Tensor, "row token channel"],
+    noise: Float[Tensor, "row token generated"],
     config: ObjectiveConfig,
     *,
     dtype: torch.dtype,
-) -> Float[Tensor, "flow_target channel"]:
+) -> Float[Tensor, "flow_target generated"]:
     """Return the clean latents that the model sees in noised ones, of the flow targets in row-major order."""
     noised, target = _noised(batch, noise), batch.is_flow_target
     hidden, _ = _hidden_states(model, batch, noised, dtype=dtype)

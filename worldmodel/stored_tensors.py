@@ -68,19 +68,22 @@ class StoredTensors:
         try:
             with safe_open(path, framework="pt") as opened:
                 note = json.loads((opened.metadata() or {}).get("note", "{}")).get("pieces", {})
-                for name in list(opened.keys()):
-                    rows = tuple(opened.get_slice(name).get_shape())
-                    place = note.get(name, {"shape": rows, "offset": [0]})
-                    shape, start = tuple(place["shape"]), place["offset"][0] if rows else 0
-                    stored = self._stored.setdefault(name, _Stored(shape))
-                    if stored.shape != shape or rows[1:] != shape[1:]:
-                        raise ValueError(f"{path}: {name} has another shape than in the other shards")
-                    stored.parts.append(_Part(path, start, rows[0] if rows else 1))
+                held = {name: tuple(opened.get_slice(name).get_shape()) for name in list(opened.keys())}
+            for name, rows in held.items():
+                place = note.get(name, {"shape": rows, "offset": [0]})
+                shape, start = tuple(place["shape"]), place["offset"][0] if rows else 0
+                self._add_part(name, shape, rows, _Part(path, start, rows[0] if rows else 1))
         except (SafetensorError, json.JSONDecodeError, KeyError, IndexError, AttributeError) as error:
             raise ValueError(
                 f"{path} is truncated or no safetensors file ({type(error).__name__}: {error}); fetch it "
                 "again"
             ) from error
+
+    def _add_part(self, name: str, shape: tuple[int, ...], rows: tuple[int, ...], part: _Part) -> None:
+        stored = self._stored.setdefault(name, _Stored(shape))
+        if stored.shape != shape or rows[1:] != shape[1:]:
+            raise ValueError(f"{part.path}: {name} has another shape than in the other shards")
+        stored.parts.append(part)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -107,15 +110,17 @@ class StoredTensors:
         """Read some rows of a tensor; the name must be there, and the shape that of the tensor."""
         stored = self._stored[name]
         assert stored.shape == place.shape, f"{name}: {stored.shape} is not {place.shape}"
+        if not stored.shape:
+            with safe_open(stored.parts[0].path, framework="pt") as opened:
+                return opened.get_tensor(name)
         found = []
         for part in sorted(stored.parts, key=lambda part: part.start):
             first = max(place.start, part.start)
             end = min(place.start + place.num_rows, part.start + part.num_rows)
-            if first < end:
-                with safe_open(part.path, framework="pt") as opened:
-                    if not stored.shape:
-                        return opened.get_tensor(name)
-                    found.append(opened.get_slice(name)[first - part.start : end - part.start])
+            if first >= end:
+                continue
+            with safe_open(part.path, framework="pt") as opened:
+                found.append(opened.get_slice(name)[first - part.start : end - part.start])
         return torch.cat(found) if found else torch.zeros(place.held_shape)
 
     def read_all(self, places: Mapping[str, Place]) -> dict[str, Tensor]:

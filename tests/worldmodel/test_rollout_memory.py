@@ -95,7 +95,7 @@ def copying_attention(query, key, value, cache, own_mask):
 def test_a_candidate_adds_no_copy_of_the_context(peak_bytes, monkeypatch):
     # What is left are scores: the new tokens times the context, of one layer at a time.
     assert 0 < growth(peak_bytes) < CONTEXT_BYTES / 2
-    monkeypatch.setattr("worldmodel.transfusion.branch_attention", copying_attention)
+    monkeypatch.setattr("worldmodel.attend.branch_attention", copying_attention)
     assert growth(peak_bytes) > CONTEXT_BYTES
 
 
@@ -112,7 +112,7 @@ def test_every_step_reads_the_one_context_where_it_lies(make_model, tokenizer, l
         read.append((cache.shared_key.data_ptr(), cache.shared_value.data_ptr()))
         return attention.branch_attention(query, key, value, cache, own_mask)
 
-    monkeypatch.setattr("worldmodel.transfusion.branch_attention", spying_attention)
+    monkeypatch.setattr("worldmodel.attend.branch_attention", spying_attention)
     generator = torch.Generator().manual_seed(0)
     world_model.rollout(context, [[["go", "go"]] * 5], num_steps=2, generator=generator)
     assert set(read) == held and len(held) == len(model.blocks)

@@ -163,7 +163,9 @@ def rows_of(name: str, windows: Sequence[ScoredWindow], *, rng: np.random.Genera
         Row.of("nats_per_token", name, by_token, n=int(tokens.sum()), unit="tokens", over=over),
         perplexity,
         Row.of("bits_per_byte", name, by_byte, n=int(num_bytes.sum()), unit="bytes", over=over),
-        Row(measure="documents", subset=name, value=len(set(documents)), n=len(windows), unit="windows"),
+        Row(
+            measure="documents", subset=name, value=float(len(set(documents))), n=len(windows), unit="windows"
+        ),
     ]
 
 

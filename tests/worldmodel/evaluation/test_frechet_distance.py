@@ -20,7 +20,10 @@ class BlurRepresentation:
     """Four tokens, each the mean colour of a quarter of the picture."""
 
     fingerprint = "abc"
-    image_size, num_tokens, num_channels = 8, 4, 3
+    image_size, num_tokens, num_channels, num_context_channels = 8, 4, 3, 0
+
+    def save(self, folder: Path) -> None:
+        raise NotImplementedError
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
         quarters = torch.nn.functional.adaptive_avg_pool2d(frames.permute(0, 3, 1, 2).float(), 2)
@@ -155,7 +158,7 @@ def coco(folder: Path, **settings: object) -> CocoConfig:
 
 def test_coco_draws_captions_and_is_fid_only_with_inception(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "open_generator", lambda name, dtype, seed: Mute())
-    monkeypatch.setattr(coco_fid.RaeRepresentation, "load", lambda folder: BlurRepresentation())
+    monkeypatch.setattr(coco_fid, "load_representation", lambda folder: BlurRepresentation())
     (row,) = coco_fid.run(coco(tmp_path))
     assert (row.measure, row.n) == ("coco/frechet_distance[blur:abc]", 5) and row.value > 0
     assert len(list((tmp_path / "out" / "images").glob("10?.png"))) == 5

@@ -10,7 +10,8 @@ from data_tools.randomness import generator_for
 from tests.worldmodel.conftest import CHANNELS, NUM_LATENTS
 from worldmodel.branching import FrameSampling
 from worldmodel.flow import Sampler
-from worldmodel.generation import GenerationConfig, Generator
+from worldmodel.generation import interleaving
+from worldmodel.generation.generator import GenerationConfig, Generator
 from worldmodel.generation.token_choice import TextSampling
 from worldmodel.tokenizer import TextTokenizer
 
@@ -60,7 +61,7 @@ def follow(monkeypatch, tokenizer):
 
     def install(*scripts: Sequence[str | None]) -> Script:
         script = Script(tokenizer, *scripts)
-        monkeypatch.setattr("worldmodel.generation.interleaving.choose_tokens", script)
+        monkeypatch.setattr(interleaving, "choose_tokens", script)
         return script
 
     return install

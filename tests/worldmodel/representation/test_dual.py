@@ -17,7 +17,7 @@ from worldmodel.representation.cache import FrameCache, LatentCache, starts_of
 from worldmodel.representation.dual import DualRepresentation, is_dual, load_dual
 from worldmodel.representation.open import load_representation
 from worldmodel.representation.pair import PairConfig, pair
-from worldmodel.representation.rae import RaeConfig, RaeRepresentation
+from worldmodel.representation.rae import RaeConfig, RaeRepresentation, with_statistics
 
 WIDE = RaeConfig(
     image_size=24,
@@ -32,7 +32,9 @@ WIDE = RaeConfig(
 
 
 def created(config: RaeConfig, seed: int) -> RaeRepresentation:
-    return RaeRepresentation.create(config, generator=torch.Generator().manual_seed(seed))
+    untrained = RaeRepresentation.create(config, generator=torch.Generator().manual_seed(seed))
+    shape = (config.num_tokens, config.hidden_size)
+    return with_statistics(untrained, mean=torch.zeros(shape), std=torch.full(shape, 2.0))
 
 
 @pytest.fixture
