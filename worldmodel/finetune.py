@@ -164,6 +164,7 @@ def make_finetuner(
         lesson.batches(seed=config.seed),
         vocab_size=model.tokenizer.vocab_size,
         **sizes_of(model.representation),
+        ranks=None,
     )
     for part in (trainer.model, trainer.average):
         part.load_state_dict(model.transfusion.state_dict())

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.worldmodel.tiny_run import SHAPE
+from tests.worldmodel.tiny_run import SHAPE, make_representation
 from worldmodel import finetune
 from worldmodel.finetune import FinetuneConfig, answers_only, make_lesson, train
 from worldmodel.flow import Prediction
@@ -18,7 +18,6 @@ from worldmodel.optimisation import OptimisationConfig
 from worldmodel.precision import Precision
 from worldmodel.predictor import WorldModel
 from worldmodel.question_sets import QuestionSet, read_question_set
-from worldmodel.representation.rae import RaeRepresentation
 from worldmodel.tokenizer import TextTokenizer
 from worldmodel.training_record import read_record
 from worldmodel.transfusion import Transfusion, TransfusionConfig
@@ -28,7 +27,7 @@ NUM_EXAMPLES = 23
 
 def make_model() -> WorldModel:
     generator = torch.Generator().manual_seed(0)
-    representation = RaeRepresentation.create(SHAPE, generator=generator)
+    representation = make_representation()
     tokenizer = TextTokenizer.train(["which number is it?"], 330)
     shape = TransfusionConfig(
         width=32, num_blocks=2, num_heads=2, num_kv_heads=1, text_hidden=32, image_hidden=48

@@ -97,9 +97,7 @@ def _windows(
 
 
 @torch.inference_mode()
-def window_nats(
-    model: WorldModel, windows: Sequence[Int64[np.ndarray, " token"]]
-) -> list[Float[Tensor, " token"]]:
+def window_nats(model: WorldModel, windows: Sequence[Int64[np.ndarray, " _"]]) -> list[Float[Tensor, " _"]]:
     """Return the nats of every token of each window, after <bos> and the tokens before it."""
     longest = 1 + max(len(ids) for ids in windows)
     shape = (len(windows), longest)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from data_tools.config import to_object
 from data_tools.mixture import MixtureConfig
@@ -20,7 +21,7 @@ from worldmodel.ablation.rows import read_rows
 from worldmodel.ablation.table import Budget, Run
 from worldmodel.ablation.workshop import Workshop, row_path
 from worldmodel.corpus import Corpus
-from worldmodel.representation.rae import RaeRepresentation
+from worldmodel.representation.rae import RaeRepresentation, with_statistics
 
 MEASURE = MeasureConfig(num_texts=5, num_documents=3, num_problems=3, horizons=[2], num_steps=2, image_size=8)
 
@@ -34,7 +35,9 @@ def corpus_with_pictures(seed: int) -> Corpus:
 
 @pytest.fixture
 def representation(tmp_path, generator) -> Path:
-    made = RaeRepresentation.create(SHAPE, generator=generator)
+    untrained = RaeRepresentation.create(SHAPE, generator=generator)
+    sizes = (SHAPE.num_tokens, SHAPE.hidden_size)
+    made = with_statistics(untrained, mean=torch.zeros(sizes), std=torch.full(sizes, 2.0))
     made.save(tmp_path / "representation")
     return tmp_path / "representation"
 
