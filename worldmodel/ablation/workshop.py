@@ -1,17 +1,15 @@
 """Workshop: makes the rows of runs one after another, and keeps opened data for the next that needs it."""
 
-import fcntl
 import math
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from data_tools.documents import Kind
+from data_tools.file_lock import locked
 from data_tools.provenance import current_commit, installed_versions
 from worldmodel.ablation.imagined import Problems, cut_problems, measure_actions, measure_next_frame
 from worldmodel.ablation.measures import HeldOut, MeasureConfig, measure_losses
@@ -69,7 +67,7 @@ class Workshop:
         """Train, measure and write the row, unless it is there."""
         torch.set_num_threads(run.config.num_threads)
         folder = self._out / RUNS / f"{run.name}.{run.config_hash}"
-        with _only_one(folder):
+        with locked(folder / ".lock"):
             if row_path(self._out, run).is_file():
                 return
             opened = self._open(run.config)
@@ -171,12 +169,3 @@ def steps_of(budget: Budget, config: PretrainConfig, opened: Opened, tokenizer: 
         next(batches)
     per_step = sum(batches.num_tokens.values()) / NUM_COUNTED
     return max(1, round(budget.num_tokens / per_step))
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Wait until no other process works in a folder; the system frees a process's locks when it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

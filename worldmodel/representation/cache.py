@@ -20,6 +20,7 @@ from rich.progress import track
 from torch import Tensor
 
 from data_tools.documents import FrameKey
+from data_tools.file_lock import locked
 from data_tools.trajectory import Trajectory
 from data_tools.whole_file import write_text
 from worldmodel.representation.interface import Representation
@@ -203,6 +204,8 @@ def fill(
 ) -> Path:
     """Make `<folder>/<name>-<identity>.npy` if it is not there, and return its path.
 
+    Of processes that ask for the same file one makes it, and the others wait.
+
     Args:
         folder: Made if missing.
         name: What is cached.
@@ -215,10 +218,21 @@ def fill(
     Returns:
         The path of the complete file.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"{name}-{identity}.npy"
-    if final.exists():
-        return final
+    if not final.exists():
+        with locked(folder / f".{final.name}.lock"):
+            if not final.exists():
+                _fill(final, starts, shape, dtype, compute)
+    return final
+
+
+def _fill(
+    final: Path,
+    starts: Int64[np.ndarray, " boundary"],
+    shape: tuple[int, ...],
+    dtype: str,
+    compute: Callable[[int], np.ndarray],
+) -> None:
     partial, progress = final.with_suffix(".partial"), final.with_suffix(".json")
     num_done = json.loads(progress.read_text())["num_done"] if partial.exists() and progress.exists() else 0
     if num_done:
@@ -227,7 +241,9 @@ def fill(
         # A note that outlived its array would make rows that were never computed look done.
         progress.unlink(missing_ok=True)
         array = _reserve(partial, shape, dtype)
-    for index in track(range(num_done, len(starts) - 1), description=f"caching {name}"):
+    for index in track(
+        range(num_done, len(starts) - 1), description=f"caching {final.name.partition('-')[0]}"
+    ):
         array[starts[index] : starts[index + 1]] = compute(index)
         array.flush()
         # Only after the rows are flushed: it never claims rows that are not on disk.
@@ -235,7 +251,6 @@ def fill(
     del array
     os.replace(partial, final)
     progress.unlink()
-    return final
 
 
 def _reserve(path: Path, shape: tuple[int, ...], dtype: str) -> np.memmap:
