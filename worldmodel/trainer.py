@@ -76,13 +76,13 @@ class Trainer:
         The first rank writes it if it has all of it, otherwise each writes what it holds.
         """
         ranks = ranks or Ranks()
-        random = {"noise": self.noise.get_state()}
+        streams = {"noise": self.noise.get_state()}
         objective = {} if self.centre is None else {"centre": self.centre}
         groups = {
             "model": pieces_of(self.model),
             "average": pieces_of(self.average),
             "optimisers": self.optimisers.pieces(),
-            "random": {name: piece_of(tensor) for name, tensor in random.items()},
+            "random": {name: piece_of(tensor) for name, tensor in streams.items()},
             "objective": {name: piece_of(tensor) for name, tensor in objective.items()},
         }
         state = {"step": self.step, "batches": self.batches.state_dict(), "vocabulary": self.vocabulary}
