@@ -7,7 +7,7 @@ each only the rows that it needs. Nothing is pickled.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,24 +66,16 @@ class StoredTensors:
 
     def _add(self, path: Path) -> None:
         try:
-            with safe_open(path, framework="pt") as opened:
-                note = json.loads((opened.metadata() or {}).get("note", "{}")).get("pieces", {})
-                held = {name: tuple(opened.get_slice(name).get_shape()) for name in list(opened.keys())}
-            for name, rows in held.items():
-                place = note.get(name, {"shape": rows, "offset": [0]})
-                shape, start = tuple(place["shape"]), place["offset"][0] if rows else 0
-                self._add_part(name, shape, rows, _Part(path, start, rows[0] if rows else 1))
+            for name, shape, part in _parts(path):
+                stored = self._stored.setdefault(name, _Stored(shape))
+                if stored.shape != shape:
+                    raise ValueError(f"{path}: {name} has another shape than in the other shards")
+                stored.parts.append(part)
         except (SafetensorError, json.JSONDecodeError, KeyError, IndexError, AttributeError) as error:
             raise ValueError(
                 f"{path} is truncated or no safetensors file ({type(error).__name__}: {error}); fetch it "
                 "again"
             ) from error
-
-    def _add_part(self, name: str, shape: tuple[int, ...], rows: tuple[int, ...], part: _Part) -> None:
-        stored = self._stored.setdefault(name, _Stored(shape))
-        if stored.shape != shape or rows[1:] != shape[1:]:
-            raise ValueError(f"{part.path}: {name} has another shape than in the other shards")
-        stored.parts.append(part)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -110,18 +102,9 @@ class StoredTensors:
         """Read some rows of a tensor; the name must be there, and the shape that of the tensor."""
         stored = self._stored[name]
         assert stored.shape == place.shape, f"{name}: {stored.shape} is not {place.shape}"
-        if not stored.shape:
-            with safe_open(stored.parts[0].path, framework="pt") as opened:
-                return opened.get_tensor(name)
-        found = []
-        for part in sorted(stored.parts, key=lambda part: part.start):
-            first = max(place.start, part.start)
-            end = min(place.start + place.num_rows, part.start + part.num_rows)
-            if first >= end:
-                continue
-            with safe_open(part.path, framework="pt") as opened:
-                found.append(opened.get_slice(name)[first - part.start : end - part.start])
-        return torch.cat(found) if found else torch.zeros(place.held_shape)
+        parts = sorted(stored.parts, key=lambda part: part.start)
+        found = [rows for part in parts if (rows := _overlap(name, part, place)) is not None]
+        return torch.cat(found) if len(found) > 1 else found[0] if found else torch.zeros(place.held_shape)
 
     def read_all(self, places: Mapping[str, Place]) -> dict[str, Tensor]:
         """Read the tensors that are needed, or those rows of them; ValueError if there are others."""
@@ -131,6 +114,32 @@ class StoredTensors:
     def read_whole(self) -> dict[str, Tensor]:
         """Read everything."""
         return self.read_all({name: Place.whole(shape) for name, shape in self.shapes.items()})
+
+
+def _parts(path: Path) -> Iterator[tuple[str, tuple[int, ...], _Part]]:
+    """Yield the names in a file, with the shapes of the whole tensors and the rows that are here."""
+    with safe_open(path, framework="pt") as opened:
+        note = json.loads((opened.metadata() or {}).get("note", "{}")).get("pieces", {})
+        # `keys` is a method of the file handle, which is not iterable itself.
+        for name in list(opened.keys()):
+            rows = tuple(opened.get_slice(name).get_shape())
+            place = note.get(name, {"shape": rows, "offset": [0]})
+            shape = tuple(place["shape"])
+            if rows[1:] != shape[1:]:
+                raise ValueError(f"{path}: {name} has rows of another shape than its note says")
+            yield name, shape, _Part(path, place["offset"][0] if rows else 0, rows[0] if rows else 1)
+
+
+def _overlap(name: str, part: _Part, place: Place) -> Tensor | None:
+    """Read the rows of a place that a file has; None if it has none of them."""
+    first = max(place.start, part.start)
+    end = min(place.start + place.num_rows, part.start + part.num_rows)
+    if first >= end:
+        return None
+    with safe_open(part.path, framework="pt") as opened:
+        if not place.shape:
+            return opened.get_tensor(name)
+        return opened.get_slice(name)[first - part.start : end - part.start]
 
 
 def _files(folder: Path, group: str) -> list[Path]:
