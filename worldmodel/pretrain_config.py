@@ -7,6 +7,7 @@ from omegaconf import MISSING
 
 from data_tools.document_config import DocumentConfig
 from data_tools.mixture import MixtureConfig
+from worldmodel.feedforward import FeedForwardKind
 from worldmodel.objective import ObjectiveConfig
 from worldmodel.optimisation import OptimisationConfig
 from worldmodel.precision import Device, Precision
@@ -88,5 +89,11 @@ class PretrainConfig:
             raise ValueError(f"ranks_timeout_s must be above 0, got {self.ranks_timeout_s}")
         if self.compile and self.sharding is Sharding.fsdp and self.compile_unit is CompileUnit.model:
             raise ValueError("sharding=fsdp works between blocks; set compile_unit=block, or compile=false")
+        has_experts = self.model.feedforward is FeedForwardKind.experts
+        if self.compile and has_experts and self.precision is Precision.float32:
+            raise ValueError(
+                "torch compiles the grouped products of experts in bfloat16 alone; set precision=bfloat16, or "
+                "compile=false"
+            )
         if not 0 < self.heldout_share < 1:
             raise ValueError(f"heldout_share must be in (0, 1), got {self.heldout_share}")

@@ -238,7 +238,7 @@ def test_a_model_compiled_whole_cannot_be_sharded(tmp_path):
 
 def compiled(ranks: Ranks, folder: Path) -> None:
     """Train two steps with compiled blocks."""
-    config = replace(config_of(folder, "experts"), compile=True, compile_unit=CompileUnit.block)
+    config = replace(config_of(folder, "dense"), compile=True, compile_unit=CompileUnit.block)
     trainer = trainer_of(config, ranks)
     write(folder, "compiled", report(trainer, config, ranks, num_steps=2), ranks)
 
@@ -246,5 +246,10 @@ def compiled(ranks: Ranks, folder: Path) -> None:
 @pytest.mark.slow
 def test_compiled_blocks_of_two_ranks_have_the_losses_of_one(tmp_path, alone):
     run_ranks(compiled, tmp_path, count=2)
-    for ours, theirs in zip(read(tmp_path, "compiled"), read(alone, "experts"), strict=False):
+    for ours, theirs in zip(read(tmp_path, "compiled"), read(alone, "dense"), strict=False):
         assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def test_experts_are_compiled_in_bfloat16_alone(tmp_path):
+    with pytest.raises(ValueError, match="set precision=bfloat16, or compile=false"):
+        replace(config_of(tmp_path, "experts"), compile=True, compile_unit=CompileUnit.block)
