@@ -92,7 +92,7 @@ class PretrainConfig:
         has_experts = self.model.feedforward is FeedForwardKind.experts
         if self.compile and has_experts and self.precision is Precision.float32:
             raise ValueError(
-                "torch compiles the grouped products of experts in bfloat16 alone; set precision=bfloat16, or "
+                "torch compiles the grouped products of experts in bfloat16 alone; set precision=bfloat16 or "
                 "compile=false"
             )
         if not 0 < self.heldout_share < 1:

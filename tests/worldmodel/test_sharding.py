@@ -251,5 +251,5 @@ def test_compiled_blocks_of_two_ranks_have_the_losses_of_one(tmp_path, alone):
 
 
 def test_experts_are_compiled_in_bfloat16_alone(tmp_path):
-    with pytest.raises(ValueError, match="set precision=bfloat16, or compile=false"):
+    with pytest.raises(ValueError, match="set precision=bfloat16 or compile=false"):
         replace(config_of(tmp_path, "experts"), compile=True, compile_unit=CompileUnit.block)
