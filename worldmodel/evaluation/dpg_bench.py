@@ -124,7 +124,7 @@ def score_rows(
     """Return the score (of 100) and categories; `said` is by item and picture, then by question."""
     scores = np.array([item_score(items[item], answers) for (item, _), answers in said.items()])
     rng = numpy_generator_for(seed, "bootstrap")
-    found = mean_interval(scores, [item for item, _ in said], rng=rng).scaled(100)
+    found = mean_interval(scores, [item for item, _ in said], rng=rng).scaled(100.0)
     rows = [Row.of("dpg_bench", "overall", found, n=len(scores), unit="pictures", over="prompts")]
     answered = [
         (item, each.category, float(answers[each.number]))
@@ -140,7 +140,7 @@ def score_rows(
         ]
         found = mean_interval(np.array([value for _, value in own]), [item for item, _ in own], rng=rng)
         rows.append(
-            Row.of("dpg_bench", name, found.scaled(100), n=len(own), unit="questions", over="prompts")
+            Row.of("dpg_bench", name, found.scaled(100.0), n=len(own), unit="questions", over="prompts")
         )
     return rows
 

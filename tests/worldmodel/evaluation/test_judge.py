@@ -13,27 +13,27 @@ REQUESTS = [{"id": "a", "n": 2}, {"id": "b", "n": 5}]
 
 def test_every_request_is_answered_by_the_program(tmp_path):
     command = judge_program(tmp_path, "return {'twice': 2 * request['n']}")
-    found = judged(REQUESTS, tmp_path, command=command, timeout_s=60)
+    found = judged(REQUESTS, tmp_path, command=command, timeout_s=60.0)
     assert found is not None and {name: each["twice"] for name, each in found.items()} == {"a": 4, "b": 10}
-    again = judged(REQUESTS, tmp_path, command=None, timeout_s=60)
+    again = judged(REQUESTS, tmp_path, command=None, timeout_s=60.0)
     assert again == found
 
 
 def test_without_judge_and_answers_there_is_nothing_but_the_requests(tmp_path):
-    assert judged(REQUESTS, tmp_path, command=None, timeout_s=60) is None
+    assert judged(REQUESTS, tmp_path, command=None, timeout_s=60.0) is None
     lines = (tmp_path / "requests.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == REQUESTS
 
 
 def test_answers_to_other_requests_are_refused(tmp_path):
-    judged(REQUESTS, tmp_path, command=judge_program(tmp_path, "return {}"), timeout_s=60)
+    judged(REQUESTS, tmp_path, command=judge_program(tmp_path, "return {}"), timeout_s=60.0)
     with pytest.raises(ValueError, match="other requests"):
-        judged([{"id": "a", "n": 3}, {"id": "b", "n": 5}], tmp_path, command=None, timeout_s=60)
+        judged([{"id": "a", "n": 3}, {"id": "b", "n": 5}], tmp_path, command=None, timeout_s=60.0)
 
 
 def test_nothing_of_a_command_is_read_by_a_shell(tmp_path):
     with pytest.raises(FileNotFoundError, match="no program"):
-        judged(REQUESTS, tmp_path, command=["echo hello; true"], timeout_s=60)
+        judged(REQUESTS, tmp_path, command=["echo hello; true"], timeout_s=60.0)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_nothing_of_a_command_is_read_by_a_shell(tmp_path):
 )
 def test_a_judge_that_fails_is_named(tmp_path, body, error, match, capfd):
     with pytest.raises(error, match=match):
-        judged(REQUESTS, tmp_path, command=judge_program(tmp_path, body), timeout_s=3)
+        judged(REQUESTS, tmp_path, command=judge_program(tmp_path, body), timeout_s=3.0)
     assert not (tmp_path / "answers.jsonl").exists()
 
 
