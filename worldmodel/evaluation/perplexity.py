@@ -98,7 +98,7 @@ def _windows(
 
 @torch.inference_mode()
 def window_nats(model: WorldModel, windows: Sequence[Int64[np.ndarray, " _"]]) -> list[Float[Tensor, " _"]]:
-    """Return the nats of every token of each window, after <bos> and the tokens before it."""
+    """Return the nats of every token of each window (of any length), after <bos> and those before it."""
     longest = 1 + max(len(ids) for ids in windows)
     shape = (len(windows), longest)
     ids, places = np.full(shape, model.tokenizer.pad), np.zeros(shape, dtype=np.int64)
