@@ -93,14 +93,14 @@ def write_markdown(found: Mapping[str, Mapping[Arm, ArmResult]], path: Path) -> 
         num_problems = results[first].ate_m.n
         lines += [
             f"### {split.replace('_', ' ')}: {num_problems} problems, against {first.num_steps} steps of "
-            f"{Path(first.checkpoint).name}",
+            f"{_label(first.checkpoint)}",
             "",
             "| checkpoint | steps | Spearman of costs | ATE [m] | less the reference [m] | s a problem |",
             "| --- | --- | --- | --- | --- | --- |",
         ]
         for arm, result in results.items():
             cells = (
-                Path(arm.checkpoint).name,
+                _label(arm.checkpoint),
                 str(arm.num_steps),
                 *(_cell(each) for each in (result.spearman, result.ate_m, result.ate_difference_m)),
                 f"{result.imagination_s:.2f}",
@@ -108,6 +108,12 @@ def write_markdown(found: Mapping[str, Mapping[Arm, ArmResult]], path: Path) -> 
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     write_text(path, "\n".join(lines))
+
+
+def _label(checkpoint: str) -> str:
+    """Return what a checkpoint is called: a run's folder, if it is the model of one."""
+    path = Path(checkpoint)
+    return path.parent.name if path.name == "model" and path.parent.name else path.name
 
 
 def _cell(interval: Interval) -> str:

@@ -13,7 +13,7 @@ def row(problem: int, num_steps: int, *, spearman: float, ate_m: float) -> FewSt
         split="seen_levels",
         level="map01",
         trajectory=f"map01-{problem}",
-        checkpoint="folder/nano",
+        checkpoint="runs/nano/model",
         num_steps=num_steps,
         spearman=spearman,
         ate_m=ate_m,
@@ -24,12 +24,12 @@ def row(problem: int, num_steps: int, *, spearman: float, ate_m: float) -> FewSt
 
 
 def test_differences_are_taken_problem_by_problem(tmp_path):
-    reference = Arm("folder/nano", 25)
+    reference = Arm("runs/nano/model", 25)
     rows = [row(problem, 25, spearman=1.0, ate_m=0.1 * problem) for problem in range(6)]
     # In another order, and each problem worse by the same: the difference has no spread.
     rows += [row(problem, 1, spearman=0.5, ate_m=0.1 * problem + 0.25) for problem in reversed(range(6))]
     found = tables(rows, reference=reference)
-    one = found["seen_levels"][Arm("folder/nano", 1)]
+    one = found["seen_levels"][Arm("runs/nano/model", 1)]
     assert (one.ate_difference_m.low, one.ate_difference_m.high) == pytest.approx((0.25, 0.25))
     assert one.ate_m.high - one.ate_m.low > 0.1 and one.spearman.mean == 0.5
     assert one.imagination_s == 0.25
