@@ -5,6 +5,7 @@ takes longer on a CPU, and on a GPU adds in another order each time.
 """
 
 from dataclasses import dataclass
+from typing import no_type_check
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +45,7 @@ class Places:
         return self.ends.diff(prepend=self.ends.new_zeros(1)).float()
 
 
+@no_type_check  # checked methods of a Function cannot be compiled
 class _Spread(torch.autograd.Function):
     """rows[r] = tokens[token_of[r]]."""
 
@@ -61,6 +63,7 @@ class _Spread(torch.autograd.Function):
         return F.embedding_bag(rows_of, gradients[0].contiguous(), mode="sum"), None, None
 
 
+@no_type_check
 class _Gather(torch.autograd.Function):
     """tokens[t] = sum over c of rows[rows_of[t, c]]."""
 

@@ -36,6 +36,7 @@ from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.progress import step_progress
 from worldmodel.ranks import Ranks, joined
 from worldmodel.representation.interface import sizes_of
+from worldmodel.sharding import Sharding
 from worldmodel.trainer import Trainer, make_trainer, train_step
 from worldmodel.training_log import TrainingLog
 from worldmodel.training_record import hardware, read_record
@@ -60,6 +61,11 @@ class DistillConfig(PretrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.sharding is not Sharding.replicated:
+            raise ValueError(
+                f"needed sharding=replicated, since each rank runs the whole student on its own path; got "
+                f"{self.sharding.value}"
+            )
         if self.num_lessons < 1 or self.student_steps < 1 or self.rehearsal_every < 0:
             raise ValueError(
                 "num_lessons and student_steps must be at least 1, rehearsal_every at least 0; got "
@@ -211,7 +217,7 @@ def distill_step(
         )
         done = train_step(trainer, placed.batch, config, ranks=ranks, noise=placed.noise)
     else:
-        done = train_step(trainer, next(trainer.batches), config, ranks=ranks)
+        done = train_step(trainer, trainer.next_batch(), config, ranks=ranks)
     return {
         "step": trainer.step,
         "is_lesson": is_lesson,
