@@ -46,8 +46,8 @@ class PerplexityConfig:
     out: str = MISSING
     text_field: str = "text"
     """Field of JSON lines and column of Parquet files that holds the text."""
-    window_tokens: int = 512
-    """Tokens of a window, <bos> included: the row length that the model was trained with (nano: 512)."""
+    window_tokens: int = 384
+    """Tokens of a window, <bos> included: the row length that the model was trained with (nano: 384)."""
     max_documents: int | None = None
     """Documents taken of a source, from its beginning; None takes all."""
     windows_at_once: int = 8
