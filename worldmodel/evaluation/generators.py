@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from worldmodel.evaluation.protocols import AnswerNats, Answers, Captions, Draws
+from worldmodel.generation import GenerationConfig, Generator
 from worldmodel.model_folder import load_model
 
 
@@ -15,6 +16,4 @@ class Speaker(Draws, Captions, Answers, AnswerNats, Protocol):
 
 def open_generator(model: str, *, dtype: torch.dtype, seed: int) -> Speaker:
     """Load a model folder, or a model that ships by its name, to generate in `dtype` from a seed."""
-    from worldmodel.generation import GenerationConfig, Generator  # noqa: PLC0415 # pyright: ignore
-
     return Generator(load_model(model, dtype=dtype), GenerationConfig(seed=seed))

@@ -1,6 +1,5 @@
 """Laws of tables: every arm is a run, equal where they are said to be equal, and known by its content."""
 
-import dataclasses
 from dataclasses import replace
 
 import pytest
@@ -20,12 +19,9 @@ from worldmodel.ablation.table import (
     TableConfig,
     runs_of,
 )
-from worldmodel.feedforward import ExpertsConfig
 from worldmodel.sizes import count_parameters, on_meta
 
 TABLES = sorted(path.stem for path in (CONFIGURATIONS / "table").glob("*.yaml"))
-NEEDS = {"granularity": "shared", "shared_experts": "shared", "balancing": "balancing"}
-"""Fields of the experts that a table needs."""
 
 
 def table_of(name: str) -> TableConfig:
@@ -50,20 +46,12 @@ def runs(table: TableConfig, tmp_path, *, seeds=(0,), **changes) -> list[Run]:
     return runs_of(Setting(**(settings | changes)), seeds=list(seeds))  # pyright: ignore[reportArgumentType]
 
 
-def has_fields(name: str) -> bool:
-    return NEEDS.get(name) in {None, *(each.name for each in dataclasses.fields(ExpertsConfig))}
-
-
 @pytest.mark.parametrize("name", TABLES)
 def test_every_arm_of_every_table_is_a_run_of_its_own(name, tmp_path):
     table = table_of(name)
     assert table.name == name and len(table.arms) > 1
     for measure in table.measures:
         assert meaning_of(measure).words
-    if not has_fields(name):
-        with pytest.raises(ValueError, match=f"table {name} is no pretraining run of this version"):
-            runs(table, tmp_path)
-        return
     made = runs(table, tmp_path, seeds=(3, 5))
     assert [(run.arm, run.seed) for run in made] == [
         (arm.name, seed) for seed in (3, 5) for arm in table.arms
@@ -76,8 +64,6 @@ def test_every_arm_of_every_table_is_a_run_of_its_own(name, tmp_path):
 @pytest.mark.parametrize("name", ["feedforward", "granularity", "num_experts", "shared_experts"])
 def test_arms_of_feed_forward_tables_have_equal_active_parameters(name, tmp_path):
     table = table_of(name)
-    if not has_fields(name):
-        pytest.skip(f"this version has no `{NEEDS[name]}` of experts")
     active = []
     for run in runs(table, tmp_path):
         model = on_meta(run.config.model, vocab_size=run.config.vocab_size, latent_channels=128)

@@ -1,27 +1,16 @@
-"""The one place that opens a model to generate with."""
-
-import sys
-import types
+"""The one place that opens a model to generate with, on the model that ships."""
 
 import torch
 
-from tests.worldmodel.evaluation.fakes import Seer
-from worldmodel.evaluation import generators
 from worldmodel.evaluation.generators import Speaker, open_generator
 
 
-def test_a_model_is_loaded_in_its_precision_and_generates_from_the_seed(monkeypatch):
-    opened = []
-
-    class Generator(Seer):
-        def __init__(self, model: object, config: object) -> None:
-            opened.append((model, config))
-
-    module = types.ModuleType("worldmodel.generation")
-    module.Generator = Generator  # pyright: ignore
-    module.GenerationConfig = lambda *, seed: f"seed {seed}"  # pyright: ignore
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(generators, "load_model", lambda name, dtype: (name, dtype))
-    found = open_generator("nano", dtype=torch.bfloat16, seed=7)
-    assert isinstance(found, Speaker)
-    assert opened == [(("nano", torch.bfloat16), "seed 7")]
+def test_a_model_generates_in_its_precision_from_the_seed():
+    found = [open_generator("nano", dtype=torch.float32, seed=seed) for seed in (7, 7, 8)]
+    assert all(isinstance(each, Speaker) for each in found)
+    first, again, other = (each.draw(["a corridor"]) for each in found)
+    assert first.shape == (1, 64, 64, 3) and torch.equal(first, again) and not torch.equal(first, other)
+    frames = torch.zeros(1, 40, 60, 3, dtype=torch.uint8)
+    assert isinstance(found[0].caption(frames)[0], str)
+    (nats,) = found[0].answer_nats(frames, ["is the way ahead free?"], [["yes", "no"]])
+    assert len(nats) == 2 and min(nats) > 0
