@@ -269,6 +269,12 @@ def test_presets_of_pretraining():
     assert pretrain("preset=small", "model.width=192").model.width == 192
 
 
+def test_the_size_of_compared_models_can_be_chosen():
+    """Not under a name that a group of files has: Hydra would look for it among the defaults."""
+    node = composed("worldmodel/conf/ablate.yaml", ("table=synergy", "size=nano"))
+    assert to_object(node, worldmodel.ablate.AblateConfig).size == "nano"
+
+
 def test_unknown_mixture_names_those_that_exist():
     with pytest.raises(ConfigCompositionException) as caught:
         pretrain("mixture=papre")

@@ -46,7 +46,8 @@ class AblateConfig:
     num_tokens: int | None = None
     """Tokens of documents that an arm is trained on; this or `num_steps`."""
     num_steps: int | None = None
-    preset: str = "micro"
+    size: str = "micro"
+    """Preset of `worldmodel.pretrain` that every arm starts from; not `preset`, which names a group of files."""
     overrides: list[str] = field(default_factory=list)
     """Of every arm, as on the command line of `worldmodel.pretrain`."""
     workers: int = 1
@@ -89,7 +90,7 @@ def _trained(config: AblateConfig) -> list[Row]:
         data=config.data,
         text=config.text,
         representations=config.representations,
-        preset=config.preset,
+        preset=config.size,
         overrides=config.overrides,
         measure=config.measure,
     )
