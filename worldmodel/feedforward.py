@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from worldmodel.dispatch import Places, gather, spread
+from worldmodel.dispatch import Places, filling, gather, spread
 from worldmodel.router import Balancing, Router, load_of
 
 GROUPED_MULTIPLE = 8
@@ -221,7 +221,9 @@ class Experts(nn.Module):
     ) -> tuple[Float[Tensor, "token width"], Float[Tensor, "2 expert"]]:
         """Return the mixed output of each token's experts and the load of the routed ones (`load_of`)."""
         scores, weights, indices = self.router(tokens)
-        places = Places.of(indices, num_experts=self.config.num_experts)
+        num_experts = self.config.num_experts
+        multiple = filling(indices.numel(), num_experts, tokens)
+        places = Places.of(indices, num_experts=num_experts, multiple=multiple)
         # Spread as tokens are, their gradients come back by a gather too.
         weight_of = spread(weights.reshape(-1, 1), places.choice_of, places.rows_of.reshape(-1, 1))
         rows = spread(tokens, places.token_of, places.rows_of)

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from worldmodel.dispatch import filling
 from worldmodel.feedforward import (
     Experts,
     ExpertsConfig,
@@ -88,6 +89,23 @@ def test_grouped_experts_equal_a_loop_over_tokens_forward_and_backward(
         else:
             assert one is not None
             assert (one - other).float().norm() <= 10 * tolerance * other.float().norm() + 1e-6
+
+
+def test_groups_that_are_filled_up_give_what_others_give(generator, monkeypatch):
+    layer = drawn(Experts(16, CONFIG), generator)
+    tokens = torch.randn(400, 16, generator=generator).bfloat16().requires_grad_()
+    modalities = Modalities.of(torch.arange(400) % 3 == 0)
+    assert filling(2 * len(tokens), CONFIG.num_experts, tokens) == 4
+
+    def found():
+        output, load = layer(tokens, modalities)
+        return output, load, *torch.autograd.grad(output.float().square().sum(), [tokens, *layer.parameters()])
+
+    filled = found()
+    monkeypatch.setattr("worldmodel.feedforward.filling", lambda *_: 1)
+    for one, other in zip(filled, found(), strict=True):
+        assert (one - other).float().norm() <= 1e-2 * other.float().norm()
+    assert torch.equal(filled[1], found()[1])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
