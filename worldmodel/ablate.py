@@ -47,7 +47,7 @@ class AblateConfig:
     """Tokens of documents that an arm is trained on; this or `num_steps`."""
     num_steps: int | None = None
     size: str = "micro"
-    """Preset of `worldmodel.pretrain` that every arm starts from; not `preset`, which names a group of files."""
+    """The preset that every arm starts from; not called `preset`, which names a group of files to Hydra."""
     overrides: list[str] = field(default_factory=list)
     """Of every arm, as on the command line of `worldmodel.pretrain`."""
     workers: int = 1

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, Int32
 from torch import Tensor
 
-
 MOST_FILLED = 64
 """Largest multiple of rows that groups are filled up to."""
 ROWS_A_FILLED = 32

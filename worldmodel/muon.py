@@ -3,6 +3,9 @@
 That of `torch.optim.Muon` (arXiv 2502.16982) bit for bit; but of every `count` matrices each rank makes one
 orthogonal and hands it to the others. A matrix whose rows lie on several ranks is gathered on one of them for
 that and its rows are sent back, in bfloat16, in which the steps are computed anyway.
+
+A stack of matrices, such as a mixture's experts, is updated matrix by matrix. Where stacks are shared out,
+each rank holds whole matrices of them and needs no other.
 """
 
 import math
@@ -23,26 +26,27 @@ _EPS = 1e-7
 _MOMENTUM = 0.95
 
 
-def orthogonal(matrix: Float[Tensor, "row column"]) -> BFloat16[Tensor, "row column"]:
-    """Bring all singular values of a matrix near 1 by five Newton-Schulz steps in bfloat16."""
+def orthogonal(matrices: Float[Tensor, "*stack row column"]) -> BFloat16[Tensor, "*stack row column"]:
+    """Bring all singular values of a matrix, or of each of a stack, near 1: Newton-Schulz in bfloat16."""
     a, b, c = _COEFFICIENTS
-    is_tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.bfloat16()
-    x = x.T if is_tall else x
-    x = x / x.norm().clamp(min=_EPS)
+    is_tall = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.bfloat16().reshape(-1, *matrices.shape[-2:])
+    x = x.mT if is_tall else x
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=_EPS)
     for _ in range(_NUM_ITERATIONS):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.T if is_tall else x
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if is_tall else x).reshape(matrices.shape)
 
 
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum, made orthogonal; updates have the size of AdamW's.
 
     Args:
-        parameters: what this rank holds of each matrix.
+        parameters: what this rank holds of each matrix or stack of matrices.
         places: where that belongs in the matrix.
-        are_shared_out: whether each rank holds its own rows of the matrices, and not all of them.
+        are_shared_out: whether each rank holds its own rows of the matrices and matrices of the stacks, and
+            not all of them.
         lr: learning rate.
         weight_decay: share of the weights, times the rate, that a step takes off.
         ranks: the processes that share the work.
@@ -69,7 +73,7 @@ class Muon(torch.optim.Optimizer):
             # Largest first, so that those which are made orthogonal at the same time are of about one size.
             ready = sorted((p for p in group["params"] if p.grad is not None), key=self._num_entries)
             for parameter, update in self._updates(ready):
-                rows, columns = self._places[parameter].shape
+                rows, columns = self._places[parameter].shape[-2:]
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 # 0.2 sqrt(max(rows, columns)): the size of AdamW's updates, so that both share one rate.
                 parameter.add_(update, alpha=-group["lr"] * 0.2 * math.sqrt(max(rows, columns)))
@@ -80,6 +84,10 @@ class Muon(torch.optim.Optimizer):
     def _updates(self, parameters: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield each parameter with its rows of the orthogonal momentum."""
         count = self._ranks.count
+        if self._are_shared_out:
+            own = [parameter for parameter in parameters if len(self._places[parameter].shape) > 2]
+            yield from ((parameter, orthogonal(self._momentum(parameter))) for parameter in own)
+            parameters = [parameter for parameter in parameters if len(self._places[parameter].shape) == 2]
         for first in range(0, len(parameters), count):
             bundle = parameters[first : first + count]
             momenta = [self._momentum(parameter) for parameter in bundle]

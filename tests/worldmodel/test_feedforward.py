@@ -99,7 +99,11 @@ def test_groups_that_are_filled_up_give_what_others_give(generator, monkeypatch)
 
     def found():
         output, load = layer(tokens, modalities)
-        return output, load, *torch.autograd.grad(output.float().square().sum(), [tokens, *layer.parameters()])
+        return (
+            output,
+            load,
+            *torch.autograd.grad(output.float().square().sum(), [tokens, *layer.parameters()]),
+        )
 
     filled = found()
     monkeypatch.setattr("worldmodel.feedforward.filling", lambda *_: 1)

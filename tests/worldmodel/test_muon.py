@@ -12,7 +12,7 @@ from worldmodel.pieces import Place
 from worldmodel.ranks import Ranks
 from worldmodel.tensor_file import read_tensors, write_tensors
 
-SHAPES = ((3, 5), (24, 20), (20, 24), (7, 2), (1, 6))
+SHAPES = ((3, 5), (24, 20), (20, 24), (7, 2), (1, 6), (3, 6, 4), (1, 4, 6))
 
 
 def trained(ranks: Ranks, *, shared_out: bool) -> list[Tensor]:
@@ -49,16 +49,21 @@ def train_both(ranks: Ranks, folder: Path) -> None:
         write_tensors(folder / f"{name}-{ranks.rank}.safetensors", parts)
 
 
-def test_updates_are_those_of_torch():
+def test_updates_are_those_of_torch_for_matrices_and_for_each_of_a_stack():
     generator = torch.Generator().manual_seed(0)
     parameters = [nn.Parameter(torch.randn(shape, generator=generator)) for shape in SHAPES]
-    muon = torch.optim.Muon(parameters, lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    stacked = [torch.unbind(each.detach()) if each.dim() == 3 else (each.detach(),) for each in parameters]
+    matrices = [[nn.Parameter(matrix) for matrix in matrices] for matrices in stacked]  # views of parameters
+    flat = [matrix for each in matrices for matrix in each]
+    muon = torch.optim.Muon(flat, lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
     for _ in range(3):
-        for parameter in parameters:
-            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        for shape, each in zip(SHAPES, matrices, strict=True):
+            gradient = torch.randn(shape, generator=generator)
+            for matrix, part in zip(each, gradient.reshape(-1, *shape[-2:]), strict=True):
+                matrix.grad = part
         muon.step()
     for ours, theirs in zip(trained(Ranks(), shared_out=False), parameters, strict=True):
-        assert torch.equal(ours, theirs)
+        assert torch.equal(ours, theirs.detach())
 
 
 def test_two_ranks_make_the_updates_of_one(tmp_path):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from worldmodel.feedforward import FeedForwardKind
 from worldmodel.optimisation import (
     MatrixOptimiser,
     OptimisationConfig,
@@ -103,6 +104,19 @@ def test_muon_takes_the_blocks_matrices_and_its_updates_are_orthogonal(make_mode
     assert singular.max() / singular.min() < 3
     assert f"{name}/momentum_buffer" in optimisers.tensors()
     assert "text_embedding.weight/exp_avg" in optimisers.tensors()
+
+
+@pytest.mark.parametrize("expert_matrices", list(MatrixOptimiser))
+def test_routed_experts_have_an_optimiser_of_their_own(make_model, expert_matrices):
+    model = make_model(feedforward=FeedForwardKind.experts)
+    optimisers = Optimisers(model, OptimisationConfig(expert_matrices=expert_matrices))
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimisers.step(rate=1e-3)
+    key = "momentum_buffer" if expert_matrices is MatrixOptimiser.muon else "exp_avg"
+    for name in ("gate_and_input", "output"):
+        assert f"blocks.0.feedforward.{name}/{key}" in optimisers.tensors()
+    assert "blocks.0.attention.output.weight/momentum_buffer" in optimisers.tensors()
 
 
 def test_the_average_forgets_its_start_and_settles():
