@@ -31,6 +31,8 @@ ACTION_TOKENS = 26
 class DescribeConfig(PretrainConfig):
     """A pretraining run, and a plan with the model that it leaves."""
 
+    context_channels: int = 0
+    """Channels of the encoder that context frames are looked at with, if it is another one."""
     num_candidates: int = 64
     """Candidates that are imagined at once."""
 
@@ -71,6 +73,7 @@ def describe(config: DescribeConfig) -> Description:
         shape,
         vocab_size=config.vocab_size,
         latent_channels=config.latent_channels,
+        context_channels=config.context_channels,
         latents_per_frame=config.latents_per_frame,
     )
     parameters = count_parameters(model)

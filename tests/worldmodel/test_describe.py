@@ -71,6 +71,11 @@ def test_nano_is_the_model_that_ships():
     assert described().parameters_total == 3_647_040
 
 
+def test_an_encoder_to_understand_with_widens_the_way_in():
+    wider = described("context_channels=32").parameters_total - described().parameters_total
+    assert wider == 32 * 192
+
+
 def test_presets_grow():
     sizes = [described(f"preset={name}").parameters_total for name in ("nano", "small", "base", "paper")]
     assert sizes == sorted(sizes)
