@@ -31,16 +31,15 @@ from planners.evaluation.metrics import path_errors
 from planners.evaluation.open_loop import (
     OpenLoopConfig,
     OpenLoopTask,
-    make_tasks,
+    prepare_tasks,
     record_problems,
+    shard_store,
 )
 from planners.evaluation.problems import PlanningProblem
 from planners.evaluation.progress import progress_bars, resumable
 from planners.evaluation.records import Provenance, to_table
-from planners.evaluation.shards import OnProgress, ShardStore, run_shards, worker_session, write_table
+from planners.evaluation.shards import OnProgress, run_shards, worker_session, write_table
 from planners.evaluation.splits import provenance_of
-from planners.evaluation.training_levels import check_levels
-from planners.prior import training_prior
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,27 +168,14 @@ def run_few_steps(
     config: FewStepsConfig, *, on_prior: OnProgress | None = None, on_progress: OnProgress | None = None
 ) -> list[FewStepsRow]:
     """Return the rows of a comparison, computing what its folder lacks."""
-    for name in (config.checkpoint, *config.students):
-        check_levels(
-            name,
-            seen={"seen_levels": config.seen_levels, "prior.levels": config.prior.levels},
-            unseen=config.unseen_levels,
-        )
-    shards = Path(config.out) / "shards"
     provenance = make_provenance(config)
-    fitted = training_prior(
-        config.prior,
-        config.record,
-        horizon=config.problem.horizon,
-        folder=shards,
-        num_workers=config.workers,
-        on_progress=on_prior,
-    )
+    checkpoints = [config.checkpoint, *config.students]
+    tasks = prepare_tasks(config, provenance, checkpoints=checkpoints, on_prior=on_prior)
     return run_shards(
         evaluate_shard,
-        make_tasks(config, provenance, fitted),
+        tasks,
         row_type=FewStepsRow,
-        store=ShardStore(folder=shards, config_hash=provenance.config_hash),
+        store=shard_store(config, provenance),
         num_workers=config.workers,
         on_progress=on_progress,
     )

@@ -193,30 +193,50 @@ def record_problems(task: OpenLoopTask) -> list[PlanningProblem]:
     return problems
 
 
-def run_open_loop(
-    config: OpenLoopConfig, *, on_prior: OnProgress | None = None, on_progress: OnProgress | None = None
-) -> list[OpenLoopRow]:
-    """Return the rows of an evaluation, computing what its folder lacks."""
-    check_levels(
-        config.checkpoint,
-        seen={"seen_levels": config.seen_levels, "prior.levels": config.prior.levels},
-        unseen=config.unseen_levels,
-    )
-    shards = Path(config.out) / "shards"
-    provenance = make_provenance(config)
+def prepare_tasks(
+    config: OpenLoopConfig,
+    provenance: Provenance,
+    *,
+    checkpoints: Sequence[str | None],
+    on_prior: OnProgress | None,
+) -> dict[str, OpenLoopTask]:
+    """Return the shards of an evaluation by name, with the prior that all of them plan from.
+
+    ValueError if a level is not what it is said to be to one of the checkpoints.
+    """
+    for checkpoint in checkpoints:
+        check_levels(
+            checkpoint,
+            seen={"seen_levels": config.seen_levels, "prior.levels": config.prior.levels},
+            unseen=config.unseen_levels,
+        )
     fitted = training_prior(
         config.prior,
         config.record,
         horizon=config.problem.horizon,
-        folder=shards,
+        folder=shard_store(config, provenance).folder,
         num_workers=config.workers,
         on_progress=on_prior,
     )
+    return make_tasks(config, provenance, fitted)
+
+
+def shard_store(config: OpenLoopConfig, provenance: Provenance) -> ShardStore:
+    """Return where the rows of finished shards lie."""
+    return ShardStore(folder=Path(config.out) / "shards", config_hash=provenance.config_hash)
+
+
+def run_open_loop(
+    config: OpenLoopConfig, *, on_prior: OnProgress | None = None, on_progress: OnProgress | None = None
+) -> list[OpenLoopRow]:
+    """Return the rows of an evaluation, computing what its folder lacks."""
+    provenance = make_provenance(config)
+    tasks = prepare_tasks(config, provenance, checkpoints=[config.checkpoint], on_prior=on_prior)
     return run_shards(
         evaluate_shard,
-        make_tasks(config, provenance, fitted),
+        tasks,
         row_type=OpenLoopRow,
-        store=ShardStore(folder=shards, config_hash=provenance.config_hash),
+        store=shard_store(config, provenance),
         num_workers=config.workers,
         has_failed=lambda row: row.error is not None,
         on_progress=on_progress,

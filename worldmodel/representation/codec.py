@@ -4,6 +4,7 @@ import abc
 import hashlib
 import json
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,38 +21,35 @@ DECODER_PARTS = {"decoder", "post_quant_conv"}
 """Names of modules that `encode` does not use."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class CodecShape:
+    """What goes into a codec and comes out of it.
+
+    Attributes:
+        input_size: Height and width of the images that go in [pixels].
+        image_size: Height and width of those that come out.
+        num_tokens: Tokens of an image.
+        num_channels: Channels of a token.
+    """
+
+    input_size: int
+    image_size: int
+    num_tokens: int
+    num_channels: int
+
+
 class Codec(nn.Module, abc.ABC):
-    """Networks, or none, between images and the features of their tokens."""
+    """Networks, or none, between images and the features of their tokens.
 
-    @property
-    @abc.abstractmethod
-    def kind(self) -> Kind:
-        """What the file is called that it is saved in."""
+    Args:
+        kind: what the file is called that it is saved in.
+        note: what the weights do not say, as plain containers.
+        shape: what goes in and comes out.
+    """
 
-    @property
-    @abc.abstractmethod
-    def note(self) -> dict[str, object]:
-        """What the weights do not say, as plain containers."""
-
-    @property
-    @abc.abstractmethod
-    def image_size(self) -> int:
-        """Height and width of the images that come out [pixels]."""
-
-    @property
-    @abc.abstractmethod
-    def input_size(self) -> int:
-        """Height and width of the images that go in [pixels]."""
-
-    @property
-    @abc.abstractmethod
-    def num_tokens(self) -> int:
-        """Tokens of an image."""
-
-    @property
-    @abc.abstractmethod
-    def num_channels(self) -> int:
-        """Channels of a token."""
+    def __init__(self, kind: Kind, note: dict[str, object], shape: CodecShape) -> None:
+        super().__init__()
+        self.kind, self.note, self.shape = kind, note, shape
 
     @abc.abstractmethod
     def to_features(
@@ -82,7 +80,7 @@ class CodecRepresentation:
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        shape = (codec.num_tokens, codec.num_channels)
+        shape = (codec.shape.num_tokens, codec.shape.num_channels)
         if normalisation is not None and normalisation.mean.shape != shape:
             raise ValueError(
                 f"needed latent statistics of {shape[0]} tokens of {shape[1]} channels, got "
@@ -104,17 +102,17 @@ class CodecRepresentation:
     @property
     def image_size(self) -> int:
         """Height and width of a decoded frame [pixels]."""
-        return self.codec.image_size
+        return self.codec.shape.image_size
 
     @property
     def num_tokens(self) -> int:
         """Tokens of a frame."""
-        return self.codec.num_tokens
+        return self.codec.shape.num_tokens
 
     @property
     def num_channels(self) -> int:
         """Channels of a token."""
-        return self.codec.num_channels
+        return self.codec.shape.num_channels
 
     @property
     def num_context_channels(self) -> int:
@@ -149,7 +147,7 @@ class CodecRepresentation:
         """Return normalised latents, float32."""
         # First to the size that frames are cached in, so that latents are the same from a cache and without.
         shown = resize_frames(frames.to(self.device), image_size=self.image_size)
-        resized = resize_frames(shown, image_size=self.codec.input_size)
+        resized = resize_frames(shown, image_size=self.codec.shape.input_size)
         images = rearrange(resized, "batch height width rgb -> batch rgb height width").to(self.dtype) / 255
         features = self.codec.to_features(images).float()
         return features if self.normalisation is None else self.normalisation.apply(features)

@@ -36,7 +36,7 @@ def make_pixels(config: MakePixels) -> CodecRepresentation:
     """Measure the levels of pixels, write the representation to `config.out`, and return it."""
     torch.set_num_threads(config.num_threads)
     out, codec = Path(config.out), PixelsCodec(config.shape)
-    frames = FrameCache.build(open_recordings(config.data), out / "cache", image_size=codec.image_size)
+    frames = FrameCache.build(open_recordings(config.data), out / "cache", image_size=codec.shape.image_size)
     representation = CodecRepresentation(codec, None)
     normalisation = statistics_of(representation, frames, generator=generator_for(config.seed, "data"))
     representation = representation.with_normalisation(normalisation)

@@ -6,7 +6,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from worldmodel.representation.codec import Codec
+from worldmodel.representation.codec import Codec, CodecShape
 from worldmodel.representation.kind import Kind
 
 
@@ -30,38 +30,14 @@ class PixelsCodec(Codec):
     """Patches row by row from the top left; a token's channels are levels in [-1, 1], colour by colour."""
 
     def __init__(self, config: PixelsConfig) -> None:
-        super().__init__()
+        shape = CodecShape(
+            input_size=config.image_size,
+            image_size=config.image_size,
+            num_tokens=(config.image_size // config.patch_size) ** 2,
+            num_channels=3 * config.patch_size**2,
+        )
+        super().__init__(Kind.pixels, asdict(config), shape)
         self.config = config
-
-    @property
-    def kind(self) -> Kind:
-        """Pixels."""
-        return Kind.pixels
-
-    @property
-    def note(self) -> dict[str, object]:
-        """The configuration."""
-        return asdict(self.config)
-
-    @property
-    def image_size(self) -> int:
-        """Height and width of a frame [pixels]."""
-        return self.config.image_size
-
-    @property
-    def input_size(self) -> int:
-        """The same."""
-        return self.config.image_size
-
-    @property
-    def num_tokens(self) -> int:
-        """Patches of a frame."""
-        return (self.config.image_size // self.config.patch_size) ** 2
-
-    @property
-    def num_channels(self) -> int:
-        """Levels of a patch."""
-        return 3 * self.config.patch_size**2
 
     def to_features(
         self, images: Float[Tensor, "batch 3 height width"]

@@ -22,7 +22,7 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from worldmodel.representation.codec import Codec
+from worldmodel.representation.codec import Codec, CodecShape
 from worldmodel.representation.kind import Kind
 
 Encoder = SiglipVisionModel | Dinov2WithRegistersModel
@@ -85,50 +85,27 @@ class PublicRae(Codec):
     """Frames, normalised as the encoder was trained, to features; and features to frames of its decoder."""
 
     def __init__(self, kind: Kind, config: PublicRaeConfig) -> None:
-        super().__init__()
-        self._kind, self.config = kind, config
+        patch = int(config.encoder["patch_size"])
+        if config.input_size % patch:
+            raise ValueError(
+                f"input_size {config.input_size} must be a multiple of the encoder's patches, {patch}"
+            )
+        num_rows = config.input_size // patch
         # The constructors draw from torch's global generator; the draws are overwritten and it is put back.
         with torch.random.fork_rng(devices=[]):
-            self.encoder = _build_encoder(kind, config.encoder)
-            patch = int(config.encoder["patch_size"])
-            if config.input_size % patch:
-                raise ValueError(
-                    f"input_size {config.input_size} must be a multiple of the encoder's patches, {patch}"
-                )
-            self._num_rows = config.input_size // patch
-            self.decoder = _build_decoder(config.decoder, width=self.num_channels, num_rows=self._num_rows)
+            encoder = _build_encoder(kind, config.encoder)
+            width = int(encoder.config.hidden_size)
+            decoder = _build_decoder(config.decoder, width=width, num_rows=num_rows)
+        shape = CodecShape(
+            input_size=config.input_size,
+            image_size=decoder.image_size,
+            num_tokens=num_rows**2,
+            num_channels=width,
+        )
+        super().__init__(kind, asdict(config), shape)
+        self.encoder, self.decoder = encoder, decoder
         self.register_buffer("input_mean", _colour(HALF if kind is Kind.siglip2 else IMAGENET_MEAN), False)
         self.register_buffer("input_std", _colour(HALF if kind is Kind.siglip2 else IMAGENET_STD), False)
-
-    @property
-    def kind(self) -> Kind:
-        """Which encoder it is."""
-        return self._kind
-
-    @property
-    def note(self) -> dict[str, object]:
-        """The configuration."""
-        return asdict(self.config)
-
-    @property
-    def image_size(self) -> int:
-        """Height and width of the frames that the decoder makes [pixels]."""
-        return self.decoder.image_size
-
-    @property
-    def input_size(self) -> int:
-        """Height and width of the frames that the encoder sees [pixels]."""
-        return self.config.input_size
-
-    @property
-    def num_tokens(self) -> int:
-        """Patches of a frame."""
-        return self._num_rows**2
-
-    @property
-    def num_channels(self) -> int:
-        """Width of the encoder."""
-        return int(self.encoder.config.hidden_size)
 
     def normalised(
         self, images: Float[Tensor, "batch 3 height width"]

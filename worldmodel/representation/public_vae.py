@@ -14,7 +14,7 @@ from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from jaxtyping import Float
 from torch import Tensor
 
-from worldmodel.representation.codec import Codec
+from worldmodel.representation.codec import Codec, CodecShape
 from worldmodel.representation.kind import Kind
 from worldmodel.representation.unshuffle import SQUARE, to_maps, to_tokens
 
@@ -53,47 +53,24 @@ class PublicVae(Codec):
     """Frames in [-1, 1] to shifted and scaled maps of latents, and squares of those as tokens."""
 
     def __init__(self, kind: Kind, config: PublicVaeConfig) -> None:
-        super().__init__()
-        self._kind, self.config = kind, config
         # The constructors draw from torch's global generator; the draws are overwritten and it is put back.
         with torch.random.fork_rng(devices=[]):
-            self.autoencoder = _build(kind, config.network)
-        self._cell = 2 ** (len(_widths(self.autoencoder)) - 1)
-        if config.image_size % (self._cell * SQUARE):
+            autoencoder = _build(kind, config.network)
+        side = SQUARE * 2 ** (len(_widths(autoencoder)) - 1)
+        if config.image_size % side:
             raise ValueError(
-                f"image_size {config.image_size} must be a multiple of {self._cell * SQUARE} pixels, the "
-                "size of a token of this autoencoder"
+                f"image_size {config.image_size} must be a multiple of {side} pixels, the size of a token of "
+                "this autoencoder"
             )
-
-    @property
-    def kind(self) -> Kind:
-        """Which class of diffusers it is."""
-        return self._kind
-
-    @property
-    def note(self) -> dict[str, object]:
-        """The configuration."""
-        return asdict(self.config)
-
-    @property
-    def image_size(self) -> int:
-        """Height and width of a frame [pixels]."""
-        return self.config.image_size
-
-    @property
-    def input_size(self) -> int:
-        """The same."""
-        return self.config.image_size
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens of a frame."""
-        return self._num_rows**2
-
-    @property
-    def num_channels(self) -> int:
-        """Channels of a token."""
-        return int(self.autoencoder.config["latent_channels"]) * SQUARE**2
+        num_rows = config.image_size // side
+        shape = CodecShape(
+            input_size=config.image_size,
+            image_size=config.image_size,
+            num_tokens=num_rows**2,
+            num_channels=int(autoencoder.config["latent_channels"]) * SQUARE**2,
+        )
+        super().__init__(kind, asdict(config), shape)
+        self.autoencoder, self._num_rows = autoencoder, num_rows
 
     def to_features(
         self, images: Float[Tensor, "batch 3 height width"]
@@ -115,10 +92,6 @@ class PublicVae(Codec):
         maps = to_maps(features, num_rows=self._num_rows) / scale + shift
         made = self.autoencoder.decode(maps, return_dict=False)[0]  # pyright: ignore[reportArgumentType]
         return (made + 1) / 2
-
-    @property
-    def _num_rows(self) -> int:
-        return self.config.image_size // (self._cell * SQUARE)
 
     @property
     def _shift_and_scale(self) -> tuple[float, float]:

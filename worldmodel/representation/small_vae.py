@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from worldmodel.representation.codec import Codec
+from worldmodel.representation.codec import Codec, CodecShape
 from worldmodel.representation.kind import Kind
 from worldmodel.representation.unshuffle import SQUARE, to_maps, to_tokens
 
@@ -53,8 +53,15 @@ class SmallVae(Codec):
     """Encoder to mean and log variance of latents, and decoder. The features are means: nothing is drawn."""
 
     def __init__(self, config: SmallVaeConfig) -> None:
-        super().__init__()
-        self.config = config
+        num_rows = config.image_size // (CELL * SQUARE)
+        shape = CodecShape(
+            input_size=config.image_size,
+            image_size=config.image_size,
+            num_tokens=num_rows**2,
+            num_channels=config.latent_channels * SQUARE**2,
+        )
+        super().__init__(Kind.vae, asdict(config), shape)
+        self.config, self._num_rows = config, num_rows
         fine, coarse, depth = config.fine_width, config.coarse_width, config.num_blocks
         levels = 3 * PATCH**2
         # The constructors draw from torch's global generator; the draws are overwritten and it is put back.
@@ -82,36 +89,6 @@ class SmallVae(Codec):
                 nn.PixelShuffle(PATCH),
             )
 
-    @property
-    def kind(self) -> Kind:
-        """Our small autoencoder."""
-        return Kind.vae
-
-    @property
-    def note(self) -> dict[str, object]:
-        """The configuration."""
-        return asdict(self.config)
-
-    @property
-    def image_size(self) -> int:
-        """Height and width of a frame [pixels]."""
-        return self.config.image_size
-
-    @property
-    def input_size(self) -> int:
-        """The same."""
-        return self.config.image_size
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens of a frame."""
-        return (self.config.image_size // (CELL * SQUARE)) ** 2
-
-    @property
-    def num_channels(self) -> int:
-        """Channels of a token."""
-        return self.config.latent_channels * SQUARE**2
-
     def posterior(
         self, images: Float[Tensor, "batch 3 height width"]
     ) -> tuple[Float[Tensor, "batch channel row column"], Float[Tensor, "batch channel row column"]]:
@@ -136,7 +113,7 @@ class SmallVae(Codec):
         self, features: Float[Tensor, "batch token channel"]
     ) -> Float[Tensor, "batch 3 height width"]:
         """Decode tokens."""
-        return self.made_of(to_maps(features, num_rows=self.config.image_size // (CELL * SQUARE)))
+        return self.made_of(to_maps(features, num_rows=self._num_rows))
 
 
 def divergence(

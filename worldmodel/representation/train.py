@@ -5,7 +5,7 @@ out=outputs/nano
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from data_tools.whole_file import write_text
 from worldmodel.precision import Precision
 from worldmodel.recordings import open_recordings
 from worldmodel.representation.cache import FrameCache
+from worldmodel.representation.interface import Representation
 from worldmodel.representation.masked import MaskedCompletion, MaskedConfig
 from worldmodel.representation.masters import MasterWeights
 from worldmodel.representation.quality import measure
@@ -218,23 +219,27 @@ def open_frames(folders: Sequence[str], cache: Path, *, image_size: int) -> Fram
     return FrameCache.build(open_recordings(folders), cache, image_size=image_size)
 
 
-@hydra.main(version_base=None, config_path="../conf", config_name="representation")
-def main(node: DictConfig) -> None:
-    """Train, then write reconstructions and a report beside the result."""
-    config = to_object(node, RepresentationConfig)
-    out = Path(config.out)
-    representation = train(config)
-    # Only now: a folder that holds another training refuses this one, and keeps its own configuration.
-    write_text(out / "config.json", json.dumps(to_dict(config), indent=1))
+def report_on(representation: Representation, data: Mapping[str, Sequence[str]], out: Path) -> None:
+    """Measure a representation on each set of recordings; print and write figures, and reconstructions."""
     report: dict[str, object] = {"fingerprint": representation.fingerprint, "commit": current_commit()}
-    for name, folders in (("train", config.data), ("held_out", config.held_out)):
+    for name, folders in data.items():
         if folders:
-            frames = open_frames(folders, out / "cache", image_size=config.shape.image_size)
+            frames = open_frames(folders, out / "cache", image_size=representation.image_size)
             report[name] = asdict(
                 measure(representation, frames, picture=out / f"reconstructions_{name}.png")
             )
     write_text(out / "report.json", json.dumps(report, indent=1))
     Console().print_json(data=report)
+
+
+@hydra.main(version_base=None, config_path="../conf", config_name="representation")
+def main(node: DictConfig) -> None:
+    """Train, then write reconstructions and a report beside the result."""
+    config = to_object(node, RepresentationConfig)
+    representation = train(config)
+    # Only now: a folder that holds another training refuses this one, and keeps its own configuration.
+    write_text(Path(config.out) / "config.json", json.dumps(to_dict(config), indent=1))
+    report_on(representation, {"train": config.data, "held_out": config.held_out}, Path(config.out))
 
 
 store("representation_schema", RepresentationConfig)

@@ -5,7 +5,7 @@ out=outputs/vae
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import hydra
@@ -13,23 +13,20 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from omegaconf import MISSING, DictConfig
-from rich.console import Console
 from torch import Tensor
 
 from data_tools.config import store, to_dict, to_object
-from data_tools.provenance import current_commit
 from data_tools.randomness import generator_for
 from data_tools.whole_file import write_text
 from worldmodel.precision import Precision
 from worldmodel.representation.cache import FrameCache
 from worldmodel.representation.codec import CodecRepresentation
 from worldmodel.representation.masters import MasterWeights
-from worldmodel.representation.quality import measure
 from worldmodel.representation.rae import initialise
 from worldmodel.representation.small_vae import SmallVae, SmallVaeConfig, divergence
 from worldmodel.representation.stage import BETAS, StageConfig, run_stage
 from worldmodel.representation.statistics import statistics_of
-from worldmodel.representation.train import open_frames, reconstruction_loss
+from worldmodel.representation.train import open_frames, reconstruction_loss, report_on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,19 +112,10 @@ def train_networks(codec: SmallVae, frames: FrameCache, config: VaeTraining) -> 
 def main(node: DictConfig) -> None:
     """Train, then write reconstructions and a report beside the result."""
     config = to_object(node, VaeTraining)
-    out = Path(config.out)
     representation = train_vae(config)
     # Only now: a folder that holds another training refuses this one, and keeps its own configuration.
-    write_text(out / "config.json", json.dumps(to_dict(config), indent=1))
-    report: dict[str, object] = {"fingerprint": representation.fingerprint, "commit": current_commit()}
-    for name, folders in (("train", config.data), ("held_out", config.held_out)):
-        if folders:
-            frames = open_frames(folders, out / "cache", image_size=config.shape.image_size)
-            report[name] = asdict(
-                measure(representation, frames, picture=out / f"reconstructions_{name}.png")
-            )
-    write_text(out / "report.json", json.dumps(report, indent=1))
-    Console().print_json(data=report)
+    write_text(Path(config.out) / "config.json", json.dumps(to_dict(config), indent=1))
+    report_on(representation, {"train": config.data, "held_out": config.held_out}, Path(config.out))
 
 
 store("train_vae_schema", VaeTraining)

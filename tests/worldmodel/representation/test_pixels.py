@@ -43,8 +43,8 @@ def test_levels_are_exact_even_if_asked_to_compute_in_less():
 
 def test_sizes_of_the_paper_and_of_nano():
     nano, paper = PixelsCodec(PixelsConfig()), PixelsCodec(PixelsConfig(image_size=224, patch_size=14))
-    assert (nano.num_tokens, nano.num_channels) == (16, 768)
-    assert (paper.num_tokens, paper.num_channels) == (256, 588)
+    assert (nano.shape.num_tokens, nano.shape.num_channels) == (16, 768)
+    assert (paper.shape.num_tokens, paper.shape.num_channels) == (256, 588)
 
 
 def test_what_was_saved_is_what_is_loaded(tmp_path):

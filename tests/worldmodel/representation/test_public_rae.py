@@ -116,7 +116,7 @@ def test_frames_that_come_out_may_be_larger_than_those_that_go_in():
     representation = CodecRepresentation(codec, None)
     frames = make_frames(2, seed=6, height=60, width=80)
     latents = representation.encode(frames)
-    assert (codec.input_size, representation.image_size) == (42, 48)
+    assert (codec.shape.input_size, representation.image_size) == (42, 48)
     assert representation.decode(latents).shape == (2, 48, 48, 3)
     torch.testing.assert_close(representation.encode(resize_frames(frames, image_size=48)), latents)
 
@@ -126,7 +126,7 @@ def test_what_was_saved_is_what_is_loaded(kind, tmp_path):
     codec = make_codec(kind)
     with torch.no_grad():
         codec.decoder.get_buffer("decoder_pos_embed").add_(0.1)
-    shape = (codec.num_tokens, codec.num_channels)
+    shape = (codec.shape.num_tokens, codec.shape.num_channels)
     representation = CodecRepresentation(codec, Normalisation(torch.full(shape, 0.2), torch.full(shape, 3.0)))
     representation.save(tmp_path)
     loaded = load_representation(tmp_path)
@@ -142,8 +142,8 @@ def test_the_paper_has_256_tokens_of_1152():
         dino = PublicRae(
             Kind.dinov2, PublicRaeConfig(encoder=DINOV2_BASE, decoder=VIT_XL | {"patch_size": 16})
         )
-    assert (codec.num_tokens, codec.num_channels, codec.image_size) == (256, 1152, 224)
-    assert (dino.num_tokens, dino.num_channels, dino.image_size) == (256, 768, 256)
+    assert (codec.shape.num_tokens, codec.shape.num_channels, codec.shape.image_size) == (256, 1152, 224)
+    assert (dino.shape.num_tokens, dino.shape.num_channels, dino.shape.image_size) == (256, 768, 256)
     assert sum(p.numel() for p in codec.encoder.parameters()) / 1e6 == pytest.approx(412.4, abs=0.5)
     assert sum(p.numel() for p in dino.encoder.parameters()) / 1e6 == pytest.approx(86.6, abs=0.5)
 

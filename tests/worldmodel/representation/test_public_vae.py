@@ -45,7 +45,7 @@ def make_codec(form: str) -> PublicVae:
 @pytest.mark.parametrize(("form", "channels"), [("sd", 16), ("flux", 64), ("tiny", 16)])
 def test_tokens_are_squares_of_the_scaled_latents_of_diffusers(form, channels):
     codec = make_codec(form)
-    assert (codec.num_tokens, codec.num_channels) == (9, channels)
+    assert (codec.shape.num_tokens, codec.shape.num_channels) == (9, channels)
     frames = make_frames(2, seed=1, height=24, width=24)
     images = frames.permute(0, 3, 1, 2) / 127.5 - 1
     autoencoder = codec.autoencoder
@@ -82,7 +82,7 @@ def test_decoding_undoes_all_but_the_network(form):
 @pytest.mark.parametrize("form", FORMS)
 def test_what_was_saved_is_what_is_loaded(form, tmp_path):
     codec = make_codec(form)
-    shape = (codec.num_tokens, codec.num_channels)
+    shape = (codec.shape.num_tokens, codec.shape.num_channels)
     representation = CodecRepresentation(codec, Normalisation(torch.full(shape, 0.2), torch.full(shape, 3.0)))
     representation.save(tmp_path)
     loaded = load_representation(tmp_path)
@@ -106,7 +106,7 @@ def test_the_fingerprint_is_of_what_encodes():
 def test_the_public_forms_have_their_published_sizes(form, millions):
     with torch.device("meta"):
         codec = PublicVae(Kind.autoencoder_kl, PublicVaeConfig(network=form))
-    assert (codec.num_tokens, codec.num_channels) == (256, 4 * form["latent_channels"])
+    assert (codec.shape.num_tokens, codec.shape.num_channels) == (256, 4 * form["latent_channels"])
     assert sum(p.numel() for p in codec.parameters()) / 1e6 == pytest.approx(millions, abs=0.01)
 
 

@@ -35,7 +35,7 @@ def make_config(recordings, out) -> VaeTraining:
 
 def test_nano_has_16_tokens_of_32_channels():
     nano = SmallVae(SmallVaeConfig())
-    assert (nano.num_tokens, nano.num_channels) == (16, 32)
+    assert (nano.shape.num_tokens, nano.shape.num_channels) == (16, 32)
     assert sum(parameter.numel() for parameter in nano.parameters()) <= 0.5e6
 
 
