@@ -6,6 +6,7 @@ on from its last checkpoint. `out` then holds `model/`, `steps/`, `log.jsonl` an
 pretraining.
 """
 
+import hashlib
 import json
 import sys
 import time
@@ -42,7 +43,12 @@ from worldmodel.trainer import Trainer, make_trainer, train_step
 from worldmodel.training_log import TrainingLog
 from worldmodel.training_record import make_record
 
-LOG, MODEL, STEPS = "log.jsonl", "model", "steps"
+CONFIG, LOG, MODEL, STEPS = "config.json", "log.jsonl", "model", "steps"
+FREE = {
+    *("model", "data", "out", "device", "num_threads"),
+    *("rows_at_once", "recompute", "checkpoint_every", "keep_checkpoints"),
+}
+"""Settings with which a stopped run may go on as it likes; model and data go by what they hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +131,7 @@ def count_batches(epoch: Epoch, packer: Packer) -> int:
         length = packer.length(document)
         if not rows.place(document, length):
             rows, count = packer.empty(), count + 1
-            assert rows.place(document, length)
+            rows.place(document, length)  # has room: what is longer than a row was refused
     return count
 
 
@@ -176,10 +182,13 @@ def train(model: WorldModel, questions: QuestionSet, config: FinetuneConfig) -> 
     out = Path(config.out)
     lesson = make_lesson(model, questions, config)
     trainer, settings = make_finetuner(model, lesson, config)
+    trainer.vocabulary = model.tokenizer.identity
+    started_as = _settings_of_run(model, config, lesson)
     newest = latest_step(out / STEPS)
     if newest is not None:
+        _check_settings(out, started_as)
         trainer.restore(newest)
-    _write_config(out, config, lesson)
+    _write_config(out, config, started_as)
     log = TrainingLog(out / LOG, step=trainer.step)
     with Progress() as progress:
         task = progress.add_task("fine-tuning", total=settings.num_steps, completed=trainer.step)
@@ -221,16 +230,45 @@ def _write_model(
     )
 
 
-def _write_config(out: Path, config: FinetuneConfig, lesson: Lesson) -> None:
-    content = {
-        "config": to_dict(config),
-        "data": lesson.identity,
+def _settings_of_run(model: WorldModel, config: FinetuneConfig, lesson: Lesson) -> dict[str, object]:
+    """Return all that the outcome of a run depends on."""
+    digest = hashlib.sha256()
+    for name, tensor in model.transfusion.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().float().cpu().numpy().tobytes())
+    settings = {name: value for name, value in to_dict(config).items() if name not in FREE}
+    return settings | {
+        "weights": digest.hexdigest()[:16],
+        "examples": lesson.identity,
         "num_examples": sum(document.kind is Kind.question for document in lesson.documents),
         "num_steps": lesson.num_batches,
+    }
+
+
+def _check_settings(out: Path, settings: dict[str, object]) -> None:
+    """Refuse to go on with a run that was begun with other settings, another model or other examples."""
+    path = out / CONFIG
+    begun: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))["run"] if path.is_file() else {}
+    differ = [
+        f"{name}={value}, not {begun.get(name)}"
+        for name, value in settings.items()
+        if begun.get(name) != value
+    ]
+    if differ:
+        raise ValueError(
+            f"{out} holds a run that was begun otherwise: now {'; '.join(differ)}; go on with the settings "
+            "that it was begun with, or give another `out`"
+        )
+
+
+def _write_config(out: Path, config: FinetuneConfig, settings: dict[str, object]) -> None:
+    content = {
+        "config": to_dict(config),
+        "run": settings,
         "commit": current_commit(),
         "versions": installed_versions(),
     }
-    write_text(out / "config.json", json.dumps(content, indent=1))
+    write_text(out / CONFIG, json.dumps(content, indent=1))
 
 
 def run(config: FinetuneConfig) -> None:

@@ -25,8 +25,8 @@ from worldmodel.transfusion import Transfusion, TransfusionConfig
 NUM_EXAMPLES = 23
 
 
-def make_model() -> WorldModel:
-    generator = torch.Generator().manual_seed(0)
+def make_model(seed: int = 0) -> WorldModel:
+    generator = torch.Generator().manual_seed(seed)
     representation = make_representation()
     tokenizer = TextTokenizer.train(["which number is it?"], 330)
     shape = TransfusionConfig(
@@ -103,6 +103,24 @@ def test_a_run_that_was_stopped_ends_as_an_unbroken_one(questions, tmp_path, mon
     losses = [json.loads(line) for line in (tmp_path / "broken" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in losses] == list(range(1, whole.step + 1))
     assert losses[-1]["language"] < losses[0]["language"] and losses[0]["flow"] == 0
+
+
+@pytest.mark.parametrize(
+    ("seed", "settings", "match"),
+    [
+        (0, {"num_rows": 4}, "num_rows=4, not 2"),
+        (0, {"seed": 1}, "seed=1, not 0"),
+        (1, {}, "weights=[0-9a-f]{16}, not"),
+    ],
+)
+def test_a_stopped_run_does_not_go_on_with_other_settings_or_another_model(
+    questions, tmp_path, seed, settings, match
+):
+    torch.set_num_threads(1)
+    train(make_model(), questions, config(tmp_path))
+    with pytest.raises(ValueError, match=match):
+        train(make_model(seed), questions, config(tmp_path, **settings))
+    train(make_model(), questions, config(tmp_path, checkpoint_every=1, recompute=True))
 
 
 def test_it_leaves_a_model_folder_that_began_at_the_given_weights(questions, tmp_path):
