@@ -26,6 +26,7 @@ from worldmodel.ablation.measures import MeasureConfig
 from worldmodel.ablation.page import sections_of, to_html, to_markdown
 from worldmodel.ablation.plot import draw
 from worldmodel.ablation.rows import Row, read_rows, write_rows
+from worldmodel.ablation.sources import claim_sources
 from worldmodel.ablation.table import Budget, Representations, Run, Setting, TableConfig, runs_of
 from worldmodel.ablation.workshop import row_path
 
@@ -97,6 +98,7 @@ def _trained(config: AblateConfig) -> list[Row]:
     out = Path(config.out)
     runs = runs_of(setting, seeds=config.seeds, arms=config.arms)
     with _held(out):
+        claim_sources(out, data=config.data, text=config.text)
         missing = [each for each in runs if not _has_row(out, each)]
         print(
             f"{config.table.name}: {len(runs)} runs, {len(runs) - len(missing)} have their rows", flush=True

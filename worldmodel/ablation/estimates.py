@@ -50,13 +50,16 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def estimates_of(rows: Sequence[Row], *, arms: Sequence[str], measures: Sequence[str]) -> list[ArmEstimates]:
-    """Return what rows say of the arms that have any, in this order, each held against the first.
+    """Return what rows say of the arms that have any, in this order, each held against the first of them.
 
     ValueError if there are none, if a run has two rows, or if rows were made of different data.
     """
     check_rows(rows)
     by_arm = {arm: [row for row in rows if row.arm == arm] for arm in arms}
-    first = by_arm[arms[0]]
+    with_rows = [arm for arm in arms if by_arm[arm]]
+    if not with_rows:
+        raise ValueError(f"needed rows of some of the arms {list(arms)}, got none of them")
+    first = by_arm[with_rows[0]]
     found = []
     for arm, own in by_arm.items():
         values = {
@@ -67,7 +70,7 @@ def estimates_of(rows: Sequence[Row], *, arms: Sequence[str], measures: Sequence
         differences = {
             name: estimate(given)
             for name in measures
-            if arm != arms[0] and (given := _differences(own, first, name))
+            if arm != with_rows[0] and (given := _differences(own, first, name))
         }
         if own:
             found.append(ArmEstimates(arm, own, values, differences))

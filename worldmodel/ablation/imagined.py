@@ -30,15 +30,21 @@ class Problems:
     next: UInt8[Tensor, "problem height width 3"]
     actions: list[list[str]]
     """Of each problem one for each horizon."""
+    drives: list[int]
+    """The number of the drive that each was cut from; there are two at least."""
 
     @property
     def shuffled(self) -> list[list[str]]:
-        """Actions of the problem before, horizon by horizon: of as long a time, and of another drive."""
-        return [self.actions[-1], *self.actions[:-1]]
+        """Actions of the nearest problem before that is of another drive: horizon by horizon of as long."""
+        count, found = len(self.drives), []
+        for problem, drive in enumerate(self.drives):
+            earlier = range(problem - 1, problem - count, -1)
+            found.append(next(self.actions[each] for each in earlier if self.drives[each] != drive))
+        return found
 
 
 def cut_problems(trajectories: Sequence[Trajectory], measure: MeasureConfig, *, seed: int) -> Problems:
-    """Cut problems from trajectories with poses, none twice; ValueError if no trajectory is long enough."""
+    """Cut problems from trajectories with poses, none twice; ValueError if fewer than two are long enough."""
     first, last = measure.num_context - 1, max(measure.horizons)
     anchors = [
         (index, frame)
@@ -46,13 +52,15 @@ def cut_problems(trajectories: Sequence[Trajectory], measure: MeasureConfig, *, 
         if trajectory.poses is not None
         for frame in range(first, trajectory.num_frames - last)
     ]
-    if len(anchors) < 2:
-        raise ValueError(
-            f"needed at least two places in {len(trajectories)} held-out trajectories with {first} frames "
-            f"before and {last} after them; name more data, or lower measure.num_context or measure.horizons"
-        )
     count = min(measure.num_problems, len(anchors))
     order = numpy_generator_for(seed, "ablation/problems").permutation(len(anchors))[:count].tolist()
+    drives = [anchors[number][0] for number in order]
+    if len(set(drives)) < 2:
+        raise ValueError(
+            f"needed {count} places in at least two of {len(trajectories)} held-out trajectories with "
+            f"{first} frames before and {last} after them, found some in {len(set(drives))}; name more data, "
+            "raise measure.num_problems, or lower measure.num_context or measure.horizons"
+        )
     contexts, followed, following, actions = [], [], [], []
     for index, frame in (anchors[number] for number in order):
         trajectory = trajectories[index]
@@ -61,7 +69,7 @@ def cut_problems(trajectories: Sequence[Trajectory], measure: MeasureConfig, *, 
         followed.append(_frames(trajectory, ends))
         following.append(_frames(trajectory, [frame + 1])[0])
         actions.append(action_texts(trajectory, [frame] * len(ends), ends))
-    return Problems(torch.stack(contexts), torch.stack(followed), torch.stack(following), actions)
+    return Problems(torch.stack(contexts), torch.stack(followed), torch.stack(following), actions, drives)
 
 
 def _frames(trajectory: Trajectory, numbers: Sequence[int]) -> UInt8[Tensor, "frame height width 3"]:

@@ -119,12 +119,16 @@ def _difference(name: str, arm: ArmEstimates, first: ArmEstimates) -> str:
     if found is None:
         return ""
     meaning = meaning_of(name)
-    if meaning.is_within_representation and _representations(arm) != _representations(first):
+    if not _is_comparable(name, arm, first):
         return "not comparable"
     if meaning.better is Better.neither or not found.excludes_zero:
         return _cell(found, signed=True)
     is_better = (found.mean > 0) == (meaning.better is Better.higher)
     return f"{_cell(found, signed=True)} {'better' if is_better else 'worse'}"
+
+
+def _is_comparable(name: str, arm: ArmEstimates, first: ArmEstimates) -> bool:
+    return not meaning_of(name).is_within_representation or _representations(arm) == _representations(first)
 
 
 def _representations(arm: ArmEstimates) -> set[str]:
@@ -175,21 +179,29 @@ def _runs_in_words(arms: Sequence[ArmEstimates]) -> str:
     commits = sorted({row.commit or "unknown" for row in rows})
     torch = sorted({json.loads(row.versions).get("torch", "unknown") for row in rows})
     tokens = [sum(row.tokens.values()) for row in rows]
+    machines = sorted({row.hardware for row in rows})
     return (
         f"{len(rows)} runs: {len(arms)} arms, seeds {', '.join(map(str, seeds))}; {min(tokens):,} to "
         f"{max(tokens):,} tokens and {min(row.training_s for row in rows):.0f} to "
-        f"{max(row.training_s for row in rows):.0f} s of training a run on {rows[0].hardware} (one thread); "
-        f"torch {', '.join(torch)}; commit {', '.join(commits)}."
+        f"{max(row.training_s for row in rows):.0f} s of training a run on {', '.join(machines)} (one "
+        f"thread); torch {', '.join(torch)}; commit {', '.join(commits)}."
     )
 
 
 def _chance_in_words(arms: Sequence[ArmEstimates]) -> str:
-    tested = [each for arm in arms for each in arm.differences.values() if each.half_width is not None]
+    tested = [
+        name
+        for arm in arms
+        for name, each in arm.differences.items()
+        if each.half_width is not None
+        and meaning_of(name).better is not Better.neither
+        and _is_comparable(name, arm, arms[0])
+    ]
     if not tested:
-        return "With one seed nothing is known of chance, and nothing is marked."
+        return "Nothing can be marked: that takes two seeds of two arms."
     return (
-        f"Of {len(tested)} differences {0.05 * len(tested):.1f} would be marked by chance alone; nothing is "
-        "corrected for that."
+        f"Of {len(tested)} differences that could be marked {0.05 * len(tested):.1f} would be by chance "
+        "alone; nothing is corrected for that."
     )
 
 

@@ -12,12 +12,11 @@ from data_tools.documents import Kind
 from data_tools.file_lock import locked
 from data_tools.provenance import current_commit, installed_versions
 from worldmodel.ablation.imagined import Problems, cut_problems, measure_actions, measure_next_frame
-from worldmodel.ablation.measures import HeldOut, MeasureConfig, measure_losses
+from worldmodel.ablation.measures import HeldOut, measure_losses
 from worldmodel.ablation.rows import Row, versions_text, write_rows
 from worldmodel.ablation.table import Budget, Run
 from worldmodel.corpus import Corpus, load_corpora, make_batches, make_tokenizer
 from worldmodel.model_folder import load_model
-from worldmodel.predictor import WorldModel
 from worldmodel.pretrain import MODEL, STEPS, train
 from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.representation.interface import Representation
@@ -71,6 +70,7 @@ class Workshop:
             if row_path(self._out, run).is_file():
                 return
             opened = self._open(run.config)
+            self._cut_problems(run, opened)  # what cannot be measured is not trained
             self._put_tokenizer(folder, run.config, opened.training)
             config = self._configured(run, folder, opened)
             train(config, opened.representation, training=opened.training, heldout=opened.heldout)
@@ -117,7 +117,11 @@ class Workshop:
         kinds = tuple(config.mixture.token_shares)
         documents = HeldOut.of(opened.heldout, config, run.measure, kinds=kinds, seed=SPLIT_SEED)
         measure = measure_losses(model, documents, opened.heldout, config, seed=SPLIT_SEED)
-        measure |= self._measure_frames(run.measure, model, opened.heldout, kinds)
+        if (problems := self._cut_problems(run, opened)) is not None:
+            if Kind.forward in kinds:
+                measure |= measure_actions(model, problems, run.measure, seed=SPLIT_SEED)
+            if Kind.video in kinds:
+                measure |= measure_next_frame(model, problems, run.measure, seed=SPLIT_SEED)
         record, parameters = read_record(Path(config.out) / MODEL), count_parameters(model.transfusion)
         return Row(
             table=run.table,
@@ -142,20 +146,14 @@ class Workshop:
             measure=measure,
         )
 
-    def _measure_frames(
-        self, measure: MeasureConfig, model: WorldModel, heldout: Corpus, kinds: tuple[Kind, ...]
-    ) -> dict[str, float]:
-        found: dict[str, float] = {}
-        if not {Kind.forward, Kind.video} & set(kinds):
-            return found
-        key = f"{heldout.recordings} {measure}"
+    def _cut_problems(self, run: Run, opened: Opened) -> Problems | None:
+        """Return the problems of a run that learns to imagine, which all that are measured alike share."""
+        if not {Kind.forward, Kind.video} & set(run.config.mixture.token_shares):
+            return None
+        key = f"{opened.heldout.recordings} {run.measure}"
         if key not in self._problems:
-            self._problems[key] = cut_problems(heldout.trajectories, measure, seed=SPLIT_SEED)
-        if Kind.forward in kinds:
-            found |= measure_actions(model, self._problems[key], measure, seed=SPLIT_SEED)
-        if Kind.video in kinds:
-            found |= measure_next_frame(model, self._problems[key], measure, seed=SPLIT_SEED)
-        return found
+            self._problems[key] = cut_problems(opened.heldout.trajectories, run.measure, seed=SPLIT_SEED)
+        return self._problems[key]
 
 
 def steps_of(budget: Budget, config: PretrainConfig, opened: Opened, tokenizer: TextTokenizer) -> int:

@@ -28,7 +28,10 @@ class MasterWeights:
         self.step_count = 0
 
     def step(self, loss: Float[Tensor, ""], *, learning_rate: float, max_norm: float) -> Float[Tensor, ""]:
-        """Do one update; return the norm of the gradient before it was cut to `max_norm`."""
+        """Do one update; return the norm of the gradient before it was cut to `max_norm`.
+
+        FloatingPointError, before anything is updated, if the loss or its gradient is not finite.
+        """
         loss.backward()
         for name, working in self._working.items():
             gradient = working.grad
@@ -37,6 +40,12 @@ class MasterWeights:
             )
             working.grad = None
         norm = nn.utils.clip_grad_norm_(list(self._masters.values()), max_norm)
+        if not (loss.isfinite() and norm.isfinite()):
+            raise FloatingPointError(
+                f"in step {self.step_count + 1} the loss is {loss.item()} and its gradient has the norm "
+                f"{norm.item()}; the last checkpoint is kept: train from the beginning with a lower "
+                "learning_rate, into another folder"
+            )
         for group in self._optimiser.param_groups:
             group["lr"] = learning_rate
         self._optimiser.step()

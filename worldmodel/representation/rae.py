@@ -235,9 +235,11 @@ def initialise(module: nn.Module, *, generator: torch.Generator) -> None:
 
     Source: MAE (arXiv 2111.06377), appendix A.1.
     """
+    norms = (part for part in module.modules() if isinstance(part, nn.LayerNorm | nn.GroupNorm))
+    scales = {part.weight for part in norms}
     for name, parameter in module.named_parameters():
         if parameter.ndim == 1:
-            is_scale = ("norm" in name and name.endswith("weight")) or name.endswith("lambda1")
+            is_scale = parameter in scales or name.endswith("lambda1")
             parameter.fill_(1.0 if is_scale else 0.0)
         elif name.endswith("weight"):
             nn.init.xavier_uniform_(parameter.flatten(1), generator=generator)

@@ -73,7 +73,7 @@ class SmallVae(Codec):
                 nn.PixelUnshuffle(CELL // PATCH),
                 nn.Conv2d(fine * (CELL // PATCH) ** 2, coarse, kernel_size=1),
                 *(_Residual(coarse) for _ in range(depth)),
-                _Norm(coarse),
+                _norm(coarse),
                 nn.SiLU(),
                 _convolution(coarse, 2 * config.latent_channels),
             )
@@ -83,7 +83,7 @@ class SmallVae(Codec):
                 nn.Conv2d(coarse, fine * (CELL // PATCH) ** 2, kernel_size=1),
                 nn.PixelShuffle(CELL // PATCH),
                 *(_Residual(fine) for _ in range(depth)),
-                _Norm(fine),
+                _norm(fine),
                 nn.SiLU(),
                 _convolution(fine, levels),
                 nn.PixelShuffle(PATCH),
@@ -126,20 +126,13 @@ def divergence(
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
 
 
-class _Norm(nn.GroupNorm):
-    """Group normalisation under a name that `initialise` knows for one."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__(NUM_GROUPS, width)
-
-
 class _Residual(nn.Module):
     """Two convolutions of normalised and activated input, added to it."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm1, self.convolution1 = _Norm(width), _convolution(width, width)
-        self.norm2, self.convolution2 = _Norm(width), _convolution(width, width)
+        self.norm1, self.convolution1 = _norm(width), _convolution(width, width)
+        self.norm2, self.convolution2 = _norm(width), _convolution(width, width)
 
     def forward(
         self, maps: Float[Tensor, "batch channel row column"]
@@ -147,6 +140,10 @@ class _Residual(nn.Module):
         """Return maps of the same shape."""
         hidden = self.convolution1(functional.silu(self.norm1(maps)))
         return maps + self.convolution2(functional.silu(self.norm2(hidden)))
+
+
+def _norm(width: int) -> nn.GroupNorm:
+    return nn.GroupNorm(NUM_GROUPS, width)
 
 
 def _convolution(num_in: int, num_out: int) -> nn.Conv2d:

@@ -50,7 +50,7 @@ def test_markdown_tells_better_from_worse_and_leaves_out_what_cannot_be_compared
     assert "| 1,500 | 1,100 | 1,300 | 16 x 5 | 7 |" in training and training.endswith("| 301 | 500 |")
     assert lines_of(page, "| far |")[1] == "| far | +0.000 ± 0.000 |  | not comparable |"
     assert "* It says nothing of c & d." in page and "![" in page and "(made.png)" in page
-    assert "Of 5 differences 0.2 would be marked by chance" in page
+    assert "Of 4 differences that could be marked 0.2 would be by chance" in page
 
 
 def test_html_escapes_what_it_shows():

@@ -8,7 +8,9 @@ from torch.distributions import Normal, kl_divergence
 from data_tools.trajectory import write_trajectory
 from tests.worldmodel.representation.synthetic import make_frames, make_trajectory
 from worldmodel.precision import Precision
+from worldmodel.representation.masters import MasterWeights
 from worldmodel.representation.open import load_representation
+from worldmodel.representation.rae import initialise
 from worldmodel.representation.small_vae import SmallVae, SmallVaeConfig, divergence
 from worldmodel.representation.stage import StageConfig
 from worldmodel.representation.train import open_frames
@@ -37,6 +39,27 @@ def test_nano_has_16_tokens_of_32_channels():
     nano = SmallVae(SmallVaeConfig())
     assert (nano.shape.num_tokens, nano.shape.num_channels) == (16, 32)
     assert sum(parameter.numel() for parameter in nano.parameters()) <= 0.5e6
+
+
+def test_every_weight_learns_from_the_first_step_on():
+    generator = torch.Generator().manual_seed(0)
+    codec = SmallVae(SHAPE)
+    initialise(codec, generator=generator)
+    norms = [part for part in codec.modules() if isinstance(part, nn.GroupNorm)]
+    assert len(norms) == 10 and all((norm.weight == 1).all() and (norm.bias == 0).all() for norm in norms)
+    mean, log_variance = codec.posterior(torch.rand(2, 3, 32, 32, generator=generator))
+    (codec.made_of(mean).square().mean() + log_variance.square().mean()).backward()
+    for name, parameter in codec.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
+
+
+def test_a_loss_that_is_not_finite_stops_before_it_is_learned_from():
+    network = nn.Linear(2, 1)
+    masters = MasterWeights(network, dtype=torch.float32, weight_decay=0.0, betas=(0.9, 0.95))
+    before = network.weight.detach().clone()
+    with pytest.raises(FloatingPointError, match="in step 1 the loss is nan"):
+        masters.step(network.weight.sum() * torch.nan, learning_rate=0.1, max_norm=1.0)
+    assert torch.equal(network.weight, before) and masters.step_count == 0
 
 
 def test_tokens_are_those_of_pixel_unshuffle_and_maps_come_back():
