@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -53,3 +54,9 @@ def read_with_note(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
             f"{path} is truncated or no safetensors file ({type(error).__name__}: {error}); fetch it or make "
             "it again"
         ) from error
+
+
+def smallest(tensor: Tensor) -> Tensor:
+    """Return a tensor in bfloat16 if nothing is lost by that, else as it is."""
+    rounded = tensor.to(torch.bfloat16)
+    return rounded if tensor.is_floating_point() and torch.equal(rounded.to(tensor), tensor) else tensor

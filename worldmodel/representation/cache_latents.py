@@ -15,7 +15,7 @@ from omegaconf import MISSING, DictConfig
 
 from data_tools.config import store, to_object
 from worldmodel.corpus import cache_latents
-from worldmodel.precision import Precision
+from worldmodel.precision import Device, Precision
 from worldmodel.recordings import open_recordings
 from worldmodel.representation.cache import CACHE, LatentCache
 from worldmodel.representation.open import load_representation
@@ -29,7 +29,7 @@ class CacheConfig:
     """Folder of a representation with statistics."""
     data: str = MISSING
     """Folder of trajectories, as `worldmodel.pretrain` takes it."""
-    device: str = "cpu"
+    device: Device = Device.cpu
     precision: Precision = Precision.float32
     """Of the encoder's compute; latents are stored in float16 whatever it is. What is cached in one precision
     is not computed again in the other."""
@@ -40,7 +40,7 @@ def run(config: CacheConfig) -> LatentCache:
     """Encode what is missing, and return the whole."""
     torch.set_num_threads(config.num_threads)
     representation = load_representation(
-        config.representation, device=config.device, dtype=config.precision.dtype
+        config.representation, device=str(config.device.of_rank(0)), dtype=config.precision.dtype
     )
     trajectories = open_recordings([config.data])
     return cache_latents(representation, trajectories, Path(config.data) / CACHE)[0]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from worldmodel.representation.kind import FILE_NAME, Kind
 from worldmodel.representation.normalisation import MEAN_KEY, STD_KEY, Normalisation
 from worldmodel.representation.resize import resize_frames
-from worldmodel.tensor_file import write_tensors
+from worldmodel.tensor_file import smallest, write_tensors
 
 DECODER_PARTS = {"decoder", "post_quant_conv"}
 """Names of modules that `encode` does not use."""
@@ -137,8 +137,13 @@ class CodecRepresentation:
         return copied
 
     def save(self, folder: Path) -> None:
-        """Write weights, note and statistics as one file; what bfloat16 holds exactly is stored in it."""
-        tensors = {name: _smallest(tensor) for name, tensor in self._tensors().items()}
+        """Write weights, note and statistics as one file; what bfloat16 holds exactly is stored in it.
+
+        ValueError if it computes in less than float32: what it was rounded from is not here.
+        """
+        if self.dtype != torch.float32:
+            raise ValueError("needed a representation that computes in float32 to save, got a rounded copy")
+        tensors = {name: smallest(tensor) for name, tensor in self._tensors().items()}
         note = {"kind": self.codec.kind.name, "config": self.codec.note}
         write_tensors(Path(folder) / FILE_NAME, tensors, note=note)
 
@@ -196,9 +201,3 @@ def representation_of(
     is_as_asked = device == "cpu" and dtype == torch.float32
     # The fingerprint is of the weights as they are in the file, not as they are rounded to compute.
     return representation if is_as_asked else representation.in_precision(dtype, device=device)
-
-
-def _smallest(tensor: Tensor) -> Tensor:
-    """Return it in bfloat16 if nothing is lost by that."""
-    rounded = tensor.to(torch.bfloat16)
-    return rounded if tensor.is_floating_point() and torch.equal(rounded.to(tensor), tensor) else tensor

@@ -78,7 +78,11 @@ class DualRepresentation:
         return self.generation.decode(latents)
 
     def save(self, folder: Path) -> None:
-        """Write both, and last the file that makes the folder a representation."""
+        """Write both, and last the file that makes the folder a representation.
+
+        That file is removed first: a folder in which this was stopped holds none.
+        """
+        (Path(folder) / FILE_NAME).unlink(missing_ok=True)
         self.understanding.save(Path(folder) / UNDERSTANDING)
         self.generation.save(Path(folder) / GENERATION)
         write_tensors(Path(folder) / FILE_NAME, {}, note={"kind": KIND})

@@ -6,6 +6,7 @@ Usage: python -m worldmodel.representation.import_pretrained kind=siglip2 out=ou
 Afterwards, unless statistics came along: `python -m worldmodel.representation.statistics`.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -24,6 +25,7 @@ from data_tools.config import store, to_object
 from worldmodel.precision import Precision
 from worldmodel.representation.codec import CodecRepresentation
 from worldmodel.representation.kind import Kind
+from worldmodel.representation.open import refuse_other
 from worldmodel.representation.public_rae import PublicRae, PublicRaeConfig, form_of
 from worldmodel.representation.public_vae import PublicVae, PublicVaeConfig, network_of
 from worldmodel.representation.public_weights import from_hub, read_decoder
@@ -56,6 +58,15 @@ DECODERS = {
 }
 
 
+KINDS = {
+    Source.siglip2: Kind.siglip2,
+    Source.dinov2: Kind.dinov2,
+    Source.sd_vae: Kind.autoencoder_kl,
+    Source.flux_vae: Kind.autoencoder_kl,
+    Source.tiny_vae: Kind.autoencoder_tiny,
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImportConfig:
     """What is imported, from where, and how it is stored."""
@@ -82,24 +93,23 @@ class ImportConfig:
 
 def import_pretrained(config: ImportConfig) -> CodecRepresentation:
     """Read the weights, write the representation to `config.out`, and return it."""
+    refuse_other(Path(config.out), KINDS[config.kind].name)
     match config.kind:
         case Source.siglip2 | Source.dinov2:
             representation = _import_rae(config)
         case Source.sd_vae | Source.flux_vae | Source.tiny_vae:
             representation = _import_vae(config)
     if config.precision is not Precision.float32:
-        representation.codec.to(config.precision.dtype).to(torch.float32)
+        for parameter in representation.codec.parameters():
+            parameter.copy_(parameter.to(config.precision.dtype))
     representation.save(Path(config.out))
     return representation
 
 
 def _import_rae(config: ImportConfig) -> CodecRepresentation:
     source = config.encoder or ENCODERS[config.kind]
-    kind, network = (
-        (Kind.siglip2, SiglipVisionModel)
-        if config.kind is Source.siglip2
-        else (Kind.dinov2, Dinov2WithRegistersModel)
-    )
+    kind = KINDS[config.kind]
+    network = SiglipVisionModel if kind is Kind.siglip2 else Dinov2WithRegistersModel
     encoder, found = from_hub(
         source,
         "encoder",
@@ -122,16 +132,21 @@ def _import_rae(config: ImportConfig) -> CodecRepresentation:
     _load(codec.encoder, kept, source, optional=set())
     # Positions are sines and cosines and the token of its own is 0 where a file does not hold them.
     _load(codec.decoder, decoder.weights, decoder_source, {"decoder_pos_embed", "trainable_cls_token"})
-    return CodecRepresentation(codec, decoder.normalisation)
+    found, shape = decoder.normalisation, (codec.shape.num_tokens, codec.shape.num_channels)
+    if found is not None and found.mean.shape != shape:
+        print(
+            f"the statistics of {decoder_source} are left out: they are of {tuple(found.mean.shape)} tokens "
+            f"and channels, not of {shape}",
+            file=sys.stderr,
+        )
+        found = None
+    return CodecRepresentation(codec, found)
 
 
 def _import_vae(config: ImportConfig) -> CodecRepresentation:
     source = config.encoder or ENCODERS[config.kind]
-    kind, network = (
-        (Kind.autoencoder_tiny, AutoencoderTiny)
-        if config.kind is Source.tiny_vae
-        else (Kind.autoencoder_kl, AutoencoderKL)
-    )
+    kind = KINDS[config.kind]
+    network = AutoencoderTiny if kind is Kind.autoencoder_tiny else AutoencoderKL
     # In a pipeline of diffusers, as FLUX comes, the autoencoder is a part.
     is_part = config.encoder is None and config.kind is Source.flux_vae
     autoencoder, found = from_hub(

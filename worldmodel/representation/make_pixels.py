@@ -15,6 +15,8 @@ from data_tools.randomness import generator_for
 from worldmodel.recordings import open_recordings
 from worldmodel.representation.cache import FrameCache
 from worldmodel.representation.codec import CodecRepresentation
+from worldmodel.representation.kind import Kind
+from worldmodel.representation.open import refuse_other
 from worldmodel.representation.pixels import PixelsCodec, PixelsConfig
 from worldmodel.representation.statistics import statistics_of
 
@@ -36,6 +38,7 @@ def make_pixels(config: MakePixels) -> CodecRepresentation:
     """Measure the levels of pixels, write the representation to `config.out`, and return it."""
     torch.set_num_threads(config.num_threads)
     out, codec = Path(config.out), PixelsCodec(config.shape)
+    refuse_other(out, Kind.pixels.name)
     frames = FrameCache.build(open_recordings(config.data), out / "cache", image_size=codec.shape.image_size)
     representation = CodecRepresentation(codec, None)
     normalisation = statistics_of(representation, frames, generator=generator_for(config.seed, "data"))

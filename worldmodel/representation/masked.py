@@ -67,6 +67,13 @@ class MaskedCompletion(nn.Module):
         generator: torch.Generator,
     ) -> None:
         super().__init__()
+        num_tokens = encoder.embeddings.position_embeddings.shape[1] - 1
+        num_hidden = round(num_tokens * config.mask_share)
+        if not 0 < num_hidden < num_tokens:
+            raise ValueError(
+                f"needed a mask_share that hides some of a frame's {num_tokens} patches and not all, "
+                f"{config.mask_share} hides {num_hidden}"
+            )
         self.config = config
         self.encoder = encoder
         self.patch = patch_size_of(encoder)

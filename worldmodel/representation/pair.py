@@ -11,8 +11,9 @@ from omegaconf import MISSING, DictConfig
 from rich.console import Console
 
 from data_tools.config import store, to_object
+from worldmodel.representation.dual import KIND as DUAL
 from worldmodel.representation.dual import DualRepresentation
-from worldmodel.representation.open import load_representation
+from worldmodel.representation.open import load_representation, refuse_other
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +29,12 @@ class PairConfig:
 
 def pair(config: PairConfig) -> DualRepresentation:
     """Write the two as one to `config.out`, and return it; ValueError if they do not go together."""
-    both = [load_representation(folder) for folder in (config.understanding, config.generation)]
-    for folder, each in zip((config.understanding, config.generation), both, strict=True):
+    inputs, out = (config.understanding, config.generation), Path(config.out).resolve()
+    if out in [Path(folder).resolve() for folder in inputs]:
+        raise ValueError(f"needed an `out` of its own, got {config.out}, which is one of the two")
+    refuse_other(out, DUAL)
+    both = [load_representation(folder) for folder in inputs]
+    for folder, each in zip(inputs, both, strict=True):
         if each.num_context_channels:
             raise ValueError(f"{folder} is a dual representation itself; name one of its two folders")
     dual = DualRepresentation(*both)

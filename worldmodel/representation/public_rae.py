@@ -85,6 +85,10 @@ class PublicRae(Codec):
     """Frames, normalised as the encoder was trained, to features; and features to frames of its decoder."""
 
     def __init__(self, kind: Kind, config: PublicRaeConfig) -> None:
+        known = SO400M if kind is Kind.siglip2 else DINOV2_BASE
+        for part, form, needed in (("encoder", config.encoder, known), ("decoder", config.decoder, VIT_XL)):
+            if form.keys() != needed.keys():
+                raise ValueError(f"needed {sorted(needed)} of the {part}, got {sorted(form)}")
         patch = int(config.encoder["patch_size"])
         if config.input_size % patch:
             raise ValueError(

@@ -57,7 +57,7 @@ class PublicVae(Codec):
         with torch.random.fork_rng(devices=[]):
             autoencoder = _build(kind, config.network)
         side = SQUARE * 2 ** (len(_widths(autoencoder)) - 1)
-        if config.image_size % side:
+        if config.image_size < 1 or config.image_size % side:
             raise ValueError(
                 f"image_size {config.image_size} must be a multiple of {side} pixels, the size of a token of "
                 "this autoencoder"

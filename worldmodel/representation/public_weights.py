@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 from einops import rearrange
 from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HFValidationError
 from jaxtyping import Float
 from torch import Tensor
 from transformers import ViTMAEConfig
@@ -57,7 +58,10 @@ def fetch(source: str, name: str) -> Path:
         if not path.is_file():
             raise FileNotFoundError(f"no {name} in {source}")
         return path
-    return Path(hf_hub_download(source, name))
+    try:
+        return Path(hf_hub_download(source, name))
+    except HFValidationError as error:
+        raise FileNotFoundError(f"{source} is neither a folder nor a name of the hub") from error
 
 
 def read_decoder(source: str, *, file: str | None) -> PublicDecoder:

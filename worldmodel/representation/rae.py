@@ -17,10 +17,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from transformers import Dinov2WithRegistersModel
 
-from worldmodel.representation.kind import FILE_NAME, Kind
-from worldmodel.representation.normalisation import MEAN_KEY, STD_KEY
+from worldmodel.representation.kind import FILE_NAME, Kind, kind_of
+from worldmodel.representation.normalisation import MEAN_KEY, STD_KEY, Normalisation
 from worldmodel.representation.resize import resize_frames
-from worldmodel.tensor_file import read_with_note, write_tensors
+from worldmodel.tensor_file import read_with_note, smallest, write_tensors
 
 HEAD_DIM = 64
 """Head size that AutoencoderRAE gives its encoders."""
@@ -43,6 +43,11 @@ class RaeConfig:
 
     def __post_init__(self) -> None:
         """Refuse shapes that do not divide."""
+        if self.image_size < 1 or self.patch_size < 1 or self.hidden_size < 1:
+            raise ValueError(
+                f"image_size, patch_size and hidden_size must be at least 1, got {self.image_size}, "
+                f"{self.patch_size} and {self.hidden_size}"
+            )
         if self.image_size % self.patch_size:
             raise ValueError(
                 f"image_size {self.image_size} must be a multiple of patch_size {self.patch_size}"
@@ -93,15 +98,22 @@ class RaeRepresentation:
 
     @classmethod
     def load(
-        cls, folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32
+        cls,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        keep_statistics: bool = True,
     ) -> "RaeRepresentation":
-        """Read what `save` wrote.
+        """Read what `save` wrote; without `keep_statistics` latents are the encoder's own output.
 
-        FileNotFoundError if the folder holds no representation, ValueError if its file is truncated,
-        foreign, or of another shape.
+        FileNotFoundError if the folder holds no representation, ValueError if its file is truncated, of
+        another kind, or of another shape, or if its statistics cannot be divided by.
         """
         path = Path(folder) / FILE_NAME
         tensors, note = read_with_note(path)
+        if (kind := kind_of(note)) is not Kind.rae:
+            raise ValueError(f"needed our own encoder (kind rae), {path} is of kind {kind.name}")
         try:
             config = RaeConfig(**note["config"])  # pyright: ignore[reportCallIssue]
             autoencoder = build_autoencoder(config)
@@ -109,6 +121,12 @@ class RaeRepresentation:
         except (KeyError, TypeError, RuntimeError) as error:
             raise ValueError(f"{path} does not hold a representation: {error}") from error
         loaded = cls(config, autoencoder)
+        statistics = dict(autoencoder.named_buffers())
+        if keep_statistics:
+            Normalisation(statistics[MEAN_KEY], statistics[STD_KEY])  # refuses what cannot be divided by
+        else:
+            statistics[MEAN_KEY].zero_()
+            statistics[STD_KEY].fill_(1.0)
         if (device, dtype) == ("cpu", torch.float32):
             return loaded
         # The fingerprint is of the file, not of what is rounded to compute.
@@ -116,12 +134,14 @@ class RaeRepresentation:
         rounded._fingerprint = loaded.fingerprint
         return rounded
 
-    def save(self, folder: Path, *, dtype: torch.dtype = torch.bfloat16) -> None:
-        """Write the weights in `dtype`, the configuration and the latent statistics (float32) as one file."""
-        tensors = {
-            name: tensor if "latents" in name else tensor.to(dtype)
-            for name, tensor in self.autoencoder.state_dict().items()
-        }
+    def save(self, folder: Path) -> None:
+        """Write weights, configuration and statistics; what bfloat16 holds exactly is stored in it.
+
+        ValueError if it computes in less than float32: what it was rounded from is not here.
+        """
+        if self.autoencoder.encoder_mean.dtype != torch.float32:
+            raise ValueError("needed a representation that computes in float32 to save, got a rounded copy")
+        tensors = {name: smallest(tensor) for name, tensor in self.autoencoder.state_dict().items()}
         note = {"kind": Kind.rae.name, "config": asdict(self.config)}
         write_tensors(Path(folder) / FILE_NAME, tensors, note=note)
 
@@ -253,8 +273,13 @@ def with_statistics(
     mean: Float[Tensor, "token channel"],
     std: Float[Tensor, "token channel"],
 ) -> RaeRepresentation:
-    """Return a copy whose latents are (features - mean) / std, features being the encoder's own output."""
-    copied = representation.in_precision(representation.autoencoder.encoder_mean.dtype)
+    """Return a copy whose latents are (features - mean) / std, features being the encoder's own output.
+
+    ValueError for what cannot be divided by.
+    """
+    Normalisation(mean, std)
+    weight = representation.autoencoder.encoder_mean
+    copied = representation.in_precision(weight.dtype, device=str(weight.device))
     buffers = dict(copied.autoencoder.named_buffers())
     buffers[MEAN_KEY].copy_(mean)
     buffers[STD_KEY].copy_(std)

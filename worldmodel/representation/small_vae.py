@@ -42,6 +42,11 @@ class SmallVaeConfig:
 
     def __post_init__(self) -> None:
         """Refuse shapes that do not divide."""
+        if self.image_size < 1 or self.latent_channels < 1:
+            raise ValueError(
+                f"image_size and latent_channels must be at least 1, got {self.image_size} and "
+                f"{self.latent_channels}"
+            )
         if self.image_size % (CELL * SQUARE):
             raise ValueError(f"image_size {self.image_size} must be a multiple of {CELL * SQUARE}")
         for name, width in (("fine_width", self.fine_width), ("coarse_width", self.coarse_width)):

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from data_tools.config import store, to_object
 from data_tools.randomness import generator_for
+from worldmodel.precision import Device
 from worldmodel.recordings import open_recordings
 from worldmodel.representation.cache import CACHE, FrameCache
 from worldmodel.representation.codec import CodecRepresentation
@@ -45,7 +46,7 @@ class StatisticsConfig:
     variance_only: bool = False
     """Leave means at 0 and divide by deviations alone, as RAE does with DINOv2."""
     seed: int = 0
-    device: str = "cpu"
+    device: Device = Device.cpu
     num_threads: int = 1
 
     def __post_init__(self) -> None:
@@ -100,7 +101,7 @@ def measure_and_write(config: StatisticsConfig) -> Normalisation:
     if not config.data:
         raise ValueError("needed at least one folder of recordings in `data`, got none")
     folder = Path(config.representation)
-    representation = load_any(folder, device=config.device)
+    representation = load_any(folder, device=str(config.device.of_rank(0)), keep_statistics=False)
     trajectories = open_recordings(config.data)
     # Where pretraining on this folder finds them.
     cache = Path(config.data[0]) / CACHE

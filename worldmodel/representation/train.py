@@ -4,6 +4,7 @@ Usage: python -m worldmodel.representation.train data=[recordings/train] held_ou
 out=outputs/nano
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,18 +22,18 @@ from data_tools.config import store, to_dict, to_object
 from data_tools.provenance import current_commit
 from data_tools.randomness import generator_for
 from data_tools.whole_file import write_text
-from worldmodel.precision import Precision
+from worldmodel.precision import Device, Precision
 from worldmodel.recordings import open_recordings
 from worldmodel.representation.cache import FrameCache
-from worldmodel.representation.interface import Representation
+from worldmodel.representation.codec import CodecRepresentation
+from worldmodel.representation.kind import Kind
 from worldmodel.representation.masked import MaskedCompletion, MaskedConfig
 from worldmodel.representation.masters import MasterWeights
+from worldmodel.representation.open import refuse_other
 from worldmodel.representation.quality import measure
 from worldmodel.representation.rae import RaeConfig, RaeRepresentation, encoder_of, with_statistics
 from worldmodel.representation.stage import BETAS, StageConfig, run_stage
-
-STATISTICS_FRAMES = 20_000
-"""Frames that the statistics are taken over, at most; the error of a mean is then below 1% of a deviation."""
+from worldmodel.representation.statistics import statistics_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ class RepresentationConfig:
     and all
     latents stay as they were. None trains an encoder of `shape`."""
     seed: int = 0
-    device: str = "cpu"
+    device: Device = Device.cpu
     num_threads: int = 1
     precision: Precision = Precision.bfloat16
     shape: RaeConfig = field(default_factory=RaeConfig)
@@ -71,16 +72,30 @@ class RepresentationConfig:
     )
     decoder: DecoderTraining = field(default_factory=DecoderTraining)
 
+    def __post_init__(self) -> None:
+        """Refuse to report on what is trained on."""
+        check_held_out(self.data, self.held_out)
+
+
+def check_held_out(data: Sequence[str], held_out: Sequence[str]) -> None:
+    """Raise ValueError if a folder is both trained on and held out."""
+    if both := {Path(folder).resolve() for folder in data} & {Path(folder).resolve() for folder in held_out}:
+        raise ValueError(
+            f"needed other folders in held_out than in data, got {', '.join(map(str, sorted(both)))} in both"
+        )
+
 
 def train(config: RepresentationConfig) -> RaeRepresentation:
     """Run the three stages, write the representation to `config.out`, and return it as it was written."""
     torch.set_num_threads(config.num_threads)
     out = Path(config.out)
+    refuse_other(out, Kind.rae.name)
     frames = open_frames(config.data, out / "cache", image_size=config.shape.image_size)
     if config.encoder is None:
         encoded = train_encoder(frames, config)
-        mean, std = latent_statistics(encoded, frames, generator=generator_for(config.seed, "data", rank=2))
-        normalised = with_statistics(encoded, mean=mean, std=std)
+        on_device = encoded.in_precision(torch.float32, device=str(config.device.of_rank(0)))
+        found = statistics_of(on_device, frames, generator=generator_for(config.seed, "data", rank=2))
+        normalised = with_statistics(encoded, mean=found.mean, std=found.std)
     else:
         normalised = RaeRepresentation.load(Path(config.encoder))
         if normalised.config != config.shape:
@@ -88,8 +103,11 @@ def train(config: RepresentationConfig) -> RaeRepresentation:
                 f"{config.encoder} is {normalised.config}; set `shape` to that, it is {config.shape}"
             )
     representation = train_decoder(normalised, frames, config)
+    # To the precision that weights are stored in; the encoder is in it already.
+    nn.Module.to(representation.autoencoder.decoder, dtype=torch.bfloat16)
+    representation = representation.in_precision(torch.float32)
     representation.save(out)
-    return RaeRepresentation.load(out, device=config.device)
+    return RaeRepresentation.load(out, device=str(config.device.of_rank(0)))
 
 
 def train_encoder(frames: FrameCache, config: RepresentationConfig) -> RaeRepresentation:
@@ -102,8 +120,12 @@ def train_encoder(frames: FrameCache, config: RepresentationConfig) -> RaeRepres
         raise ValueError(
             f"no trajectory has more than masked.max_gap = {config.masked.max_gap} frames; record longer ones"
         )
+    device = config.device.of_rank(0)
     masters = MasterWeights(
-        task.to(config.device), dtype=config.precision.dtype, weight_decay=stage.weight_decay, betas=BETAS
+        task.to(device),
+        dtype=config.precision.dtype,
+        weight_decay=stage.weight_decay,
+        betas=BETAS,
     )
 
     def draw_loss(generator: torch.Generator) -> Float[Tensor, ""]:
@@ -111,9 +133,14 @@ def train_encoder(frames: FrameCache, config: RepresentationConfig) -> RaeRepres
             frames, indices, batch=stage.batch_size, max_gap=config.masked.max_gap, generator=generator
         )
         order = torch.rand(len(first), config.shape.num_tokens, generator=generator).argsort(dim=1)
-        return task(first.to(config.device), second.to(config.device), order.to(config.device))
+        return task(first.to(device), second.to(device), order.to(device))
 
     name = f"encoder_{config.masked.views.name}"
+    if others := [each.name for each in Path(config.out).glob("encoder_*.safetensors") if each.stem != name]:
+        raise ValueError(
+            f"{config.out} holds the training of another encoder, {others[0]}; give another `out`, or the "
+            "`masked.views` that it was begun with"
+        )
     run_stage(
         name,
         stage,
@@ -149,15 +176,6 @@ def draw_pairs(
     return first, second
 
 
-def latent_statistics(
-    representation: RaeRepresentation, frames: FrameCache, *, generator: torch.Generator
-) -> tuple[Float[Tensor, "token channel"], Float[Tensor, "token channel"]]:
-    """Return mean and deviation of each channel at each position, over a sample of the frames."""
-    chosen = torch.randperm(len(frames.frames), generator=generator)[:STATISTICS_FRAMES].sort().values
-    latents = torch.cat([representation.encode(frames.at(part)) for part in chosen.split(256)])
-    return latents.mean(dim=0), latents.std(dim=0)
-
-
 def train_decoder(
     representation: RaeRepresentation, frames: FrameCache, config: RepresentationConfig
 ) -> RaeRepresentation:
@@ -167,7 +185,8 @@ def train_decoder(
     has LPIPS and adversarial terms; here it is on normalised latents, where the flow model's errors are, and
     the loss is the L1 error of pixels and of their differences: no network of others is needed.
     """
-    working = representation.in_precision(config.precision.dtype, device=config.device)
+    device = str(config.device.of_rank(0))
+    working = representation.in_precision(config.precision.dtype, device=device)
     autoencoder, stage = working.autoencoder, config.decoder.stage
     autoencoder.decoder.requires_grad_(True)
     masters = MasterWeights(
@@ -176,7 +195,7 @@ def train_decoder(
 
     def draw_loss(generator: torch.Generator) -> Float[Tensor, ""]:
         indices = torch.randint(len(frames.frames), (stage.batch_size,), generator=generator)
-        batch = frames.at(indices).to(config.device)
+        batch = frames.at(indices).to(device)
         latents = working.encode(batch)
         sigma = config.decoder.noise_tau * torch.rand(len(batch), 1, 1, generator=generator)
         noise = torch.randn(latents.shape, generator=generator) * sigma
@@ -195,11 +214,21 @@ def train_decoder(
         made_of=(
             *(config.seed, config.precision, config.shape, config.decoder.noise_tau),
             *(config.decoder.gradient_weight, frames.identity, representation.fingerprint),
+            # A decoder of its own is drawn from the seed; that of a given representation is its own.
+            *(() if config.encoder is None else (decoder_hash(representation),)),
         ),
     )
     trained = representation.in_precision(torch.float32)
     trained.autoencoder.decoder.load_state_dict(autoencoder.decoder.state_dict())
     return trained
+
+
+def decoder_hash(representation: RaeRepresentation) -> str:
+    """Return a hash of the decoder's weights, which the fingerprint leaves out."""
+    digest = hashlib.sha256()
+    for tensor in representation.autoencoder.decoder.state_dict().values():
+        digest.update(tensor.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def reconstruction_loss(
@@ -219,7 +248,9 @@ def open_frames(folders: Sequence[str], cache: Path, *, image_size: int) -> Fram
     return FrameCache.build(open_recordings(folders), cache, image_size=image_size)
 
 
-def report_on(representation: Representation, data: Mapping[str, Sequence[str]], out: Path) -> None:
+def report_on(
+    representation: RaeRepresentation | CodecRepresentation, data: Mapping[str, Sequence[str]], out: Path
+) -> None:
     """Measure a representation on each set of recordings; print and write figures, and reconstructions."""
     report: dict[str, object] = {"fingerprint": representation.fingerprint, "commit": current_commit()}
     for name, folders in data.items():

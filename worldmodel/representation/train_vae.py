@@ -18,15 +18,22 @@ from torch import Tensor
 from data_tools.config import store, to_dict, to_object
 from data_tools.randomness import generator_for
 from data_tools.whole_file import write_text
-from worldmodel.precision import Precision
+from worldmodel.precision import Device, Precision
 from worldmodel.representation.cache import FrameCache
 from worldmodel.representation.codec import CodecRepresentation
+from worldmodel.representation.kind import Kind
 from worldmodel.representation.masters import MasterWeights
+from worldmodel.representation.open import refuse_other
 from worldmodel.representation.rae import initialise
 from worldmodel.representation.small_vae import SmallVae, SmallVaeConfig, divergence
 from worldmodel.representation.stage import BETAS, StageConfig, run_stage
 from worldmodel.representation.statistics import statistics_of
-from worldmodel.representation.train import open_frames, reconstruction_loss, report_on
+from worldmodel.representation.train import (
+    check_held_out,
+    open_frames,
+    reconstruction_loss,
+    report_on,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +47,7 @@ class VaeTraining:
     out: str = MISSING
     """Folder of the result, of the checkpoint and of the frame cache."""
     seed: int = 0
-    device: str = "cpu"
+    device: Device = Device.cpu
     num_threads: int = 1
     precision: Precision = Precision.bfloat16
     shape: SmallVaeConfig = field(default_factory=SmallVaeConfig)
@@ -54,18 +61,23 @@ class VaeTraining:
     divergence_weight: float = 1e-4
     """Weight of the divergence from the standard normal [1/nat]; small, so that little is blurred by it."""
 
+    def __post_init__(self) -> None:
+        """Refuse to report on what is trained on."""
+        check_held_out(self.data, self.held_out)
+
 
 def train_vae(config: VaeTraining) -> CodecRepresentation:
     """Train, measure the statistics, write the representation to `config.out`, and return it."""
     torch.set_num_threads(config.num_threads)
     out = Path(config.out)
+    refuse_other(out, Kind.vae.name)
     frames = open_frames(config.data, out / "cache", image_size=config.shape.image_size)
     codec = SmallVae(config.shape)
     initialise(codec, generator=generator_for(config.seed, "init"))
     train_networks(codec, frames, config)
     # To the precision that weights are stored in, before anything is measured on the latents.
     codec.to(device="cpu", dtype=torch.bfloat16)
-    representation = CodecRepresentation(codec, None, device=config.device)
+    representation = CodecRepresentation(codec, None, device=str(config.device.of_rank(0)))
     normalisation = statistics_of(
         representation, frames, generator=generator_for(config.seed, "data", rank=2)
     )
@@ -81,12 +93,13 @@ def train_networks(codec: SmallVae, frames: FrameCache, config: VaeTraining) -> 
     its perceptual and adversarial terms, which need networks of others.
     """
     stage, dtype = config.stage, config.precision.dtype
-    codec.to(config.device)
+    device = config.device.of_rank(0)
+    codec.to(device)
     masters = MasterWeights(codec, dtype=dtype, weight_decay=stage.weight_decay, betas=BETAS)
 
     def draw_loss(generator: torch.Generator) -> Float[Tensor, ""]:
         indices = torch.randint(len(frames.frames), (stage.batch_size,), generator=generator)
-        batch = frames.at(indices).to(config.device)
+        batch = frames.at(indices).to(device)
         target = rearrange(batch, "batch height width rgb -> batch rgb height width").float() / 255
         mean, log_variance = codec.posterior(target.to(dtype))
         noise = torch.randn(mean.shape, generator=generator).to(mean)

@@ -15,7 +15,7 @@ from worldmodel.model_folder import load_model
 from worldmodel.pretrain import train
 from worldmodel.representation.cache import FrameCache, LatentCache, starts_of
 from worldmodel.representation.dual import DualRepresentation, is_dual, load_dual
-from worldmodel.representation.open import load_representation
+from worldmodel.representation.open import load_any, load_representation
 from worldmodel.representation.pair import PairConfig, pair
 from worldmodel.representation.rae import RaeConfig, RaeRepresentation, with_statistics
 
@@ -126,3 +126,25 @@ def test_a_model_is_trained_and_loaded_with_both(dual, tmp_path):
     assert imagined.shape == (1, 1, 1, 4, 64)
     assert world_model.encode(frames(2)).shape == (2, 4, 64)
     assert world_model.decode(imagined[0, 0]).shape == (1, 16, 16, 3)
+
+
+def test_a_folder_in_which_saving_stopped_holds_no_representation(dual, tmp_path, monkeypatch):
+    dual.save(tmp_path)
+
+    def stop(folder):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dual.generation, "save", stop)
+    with pytest.raises(KeyboardInterrupt):
+        dual.save(tmp_path)
+    with pytest.raises(FileNotFoundError, match="representation"):
+        load_representation(tmp_path)
+
+
+def test_a_pair_is_not_written_over_one_of_the_two(dual, tmp_path):
+    config = PairConfig(understanding=str(tmp_path), generation="elsewhere", out=f"{tmp_path}/.")
+    with pytest.raises(ValueError, match="which is one of the two"):
+        pair(config)
+    dual.save(tmp_path)
+    with pytest.raises(ValueError, match=f"name one of {tmp_path / 'understanding'}"):
+        load_any(tmp_path)

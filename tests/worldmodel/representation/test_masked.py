@@ -97,3 +97,9 @@ def test_attention_agrees_with_torch():
 def test_impossible_tasks_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         MaskedConfig(**change)
+
+
+@pytest.mark.parametrize("mask_share", [0.01, 0.99])
+def test_a_share_that_hides_no_patch_or_all_is_refused(mask_share):
+    with pytest.raises(ValueError, match=f"{mask_share} hides"):
+        make_task(Views.cross, mask_share=mask_share)

@@ -6,7 +6,7 @@ from worldmodel.model_folder import SHIPPED
 from worldmodel.representation.codec import CodecRepresentation
 from worldmodel.representation.kind import FILE_NAME, Kind, kind_of
 from worldmodel.representation.normalisation import Normalisation
-from worldmodel.representation.open import load_any, load_representation
+from worldmodel.representation.open import load_any, load_representation, refuse_other
 from worldmodel.representation.pixels import PixelsCodec, PixelsConfig
 from worldmodel.representation.rae import RaeRepresentation, with_statistics
 from worldmodel.tensor_file import read_with_note, write_tensors
@@ -73,3 +73,23 @@ def test_statistics_survive_a_change_of_precision_and_the_fingerprint_too():
     )
     half = representation.in_precision(torch.bfloat16)
     assert half.fingerprint == representation.fingerprint and half.has_statistics
+
+
+def test_statistics_that_are_wrong_can_be_passed_over_to_measure_them_anew(tmp_path):
+    codec = PixelsCodec(PixelsConfig(image_size=8, patch_size=4))
+    CodecRepresentation(codec, None).save(tmp_path)
+    path = tmp_path / FILE_NAME
+    tensors, note = read_with_note(path)
+    wrong = {"_latents_mean": torch.zeros(4, 48), "_latents_std": torch.zeros(4, 48)}
+    write_tensors(path, tensors | wrong, note=note)
+    with pytest.raises(ValueError, match="compute them anew"):
+        load_any(tmp_path)
+    assert not load_any(tmp_path, keep_statistics=False).has_statistics
+
+
+def test_a_folder_of_another_kind_is_not_written_to(tmp_path):
+    refuse_other(tmp_path, "vae")
+    CodecRepresentation(PixelsCodec(PixelsConfig()), None).save(tmp_path)
+    refuse_other(tmp_path, "pixels")
+    with pytest.raises(ValueError, match=r"kind vae, .* holds one of kind pixels"):
+        refuse_other(tmp_path, "vae")

@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from tests.worldmodel.representation.synthetic import TINY, make_frames
+from worldmodel.representation.codec import CodecRepresentation
 from worldmodel.representation.interface import Representation
+from worldmodel.representation.pixels import PixelsCodec, PixelsConfig
 from worldmodel.representation.rae import RaeConfig, RaeRepresentation, with_statistics
-from worldmodel.tensor_file import write_tensors
+from worldmodel.tensor_file import read_with_note, write_tensors
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def test_statistics_make_latents_standard_and_leave_reconstructions_alone(repres
 def test_what_was_saved_is_what_is_loaded(representation, tmp_path):
     frames = make_frames(3, seed=4)
     shifted = with_statistics(representation, mean=torch.full((4, 64), 0.3), std=torch.full((4, 64), 2.0))
-    shifted.save(tmp_path, dtype=torch.float32)
+    shifted.save(tmp_path)
     loaded = RaeRepresentation.load(tmp_path)
     assert loaded.config == TINY and loaded.fingerprint == shifted.fingerprint
     torch.testing.assert_close(loaded.encode(frames), shifted.encode(frames), rtol=0, atol=0)
@@ -72,6 +74,34 @@ def test_bfloat16_file_keeps_statistics_exact(representation, tmp_path):
     with_statistics(representation, mean=mean, std=torch.ones(4, 64)).save(tmp_path)
     buffers = dict(RaeRepresentation.load(tmp_path).autoencoder.named_buffers())
     assert torch.equal(buffers["_latents_mean"], mean)
+
+
+def test_a_rounded_copy_is_not_saved_under_the_name_of_the_original(representation, tmp_path):
+    with pytest.raises(ValueError, match="computes in float32 to save"):
+        representation.in_precision(torch.bfloat16).save(tmp_path)
+    assert not (tmp_path / "representation.safetensors").exists()
+
+
+@pytest.mark.parametrize("deviation", [0.0, -1.0, math.nan, math.inf])
+def test_statistics_that_cannot_be_divided_by_are_refused_and_can_be_passed_over(
+    representation, tmp_path, deviation
+):
+    with pytest.raises(ValueError, match="positive deviations"):
+        with_statistics(representation, mean=torch.zeros(4, 64), std=torch.full((4, 64), deviation))
+    with_statistics(representation, mean=torch.ones(4, 64), std=torch.ones(4, 64)).save(tmp_path)
+    path = tmp_path / "representation.safetensors"
+    tensors, note = read_with_note(path)
+    write_tensors(path, tensors | {"_latents_std": torch.full((4, 64), deviation)}, note=note)
+    with pytest.raises(ValueError, match="positive deviations"):
+        RaeRepresentation.load(tmp_path)
+    bare = RaeRepresentation.load(tmp_path, keep_statistics=False)
+    assert not bare.has_statistics and bare.fingerprint == representation.fingerprint
+
+
+def test_a_file_of_another_kind_is_named(tmp_path):
+    CodecRepresentation(PixelsCodec(PixelsConfig()), None).save(tmp_path)
+    with pytest.raises(ValueError, match="is of kind pixels"):
+        RaeRepresentation.load(tmp_path)
 
 
 def test_truncated_and_foreign_files_are_refused(representation, tmp_path):

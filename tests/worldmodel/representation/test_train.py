@@ -12,7 +12,7 @@ from data_tools.config import to_object
 from data_tools.trajectory import write_trajectory
 from tests.worldmodel.representation.synthetic import TINY, make_frames, make_trajectory
 from worldmodel.representation.cache import FrameCache
-from worldmodel.representation.masked import MaskedConfig
+from worldmodel.representation.masked import MaskedConfig, Views
 from worldmodel.representation.quality import measure
 from worldmodel.representation.rae import RaeRepresentation
 from worldmodel.representation.resize import resize_frames
@@ -120,6 +120,31 @@ def test_a_folder_whose_data_or_encoder_changed_is_refused(recordings, tmp_path)
     write_trajectory(make_trajectory("walk_0", 6, seed=9), tmp_path / "anew")
     with pytest.raises(ValueError, match="Give another output folder"):
         train(replace(config, encoder=str(tmp_path / "encoder_5"), data=[str(tmp_path / "anew")]))
+
+
+def test_a_decoder_that_began_as_another_is_not_gone_on_with(recordings, tmp_path):
+    """The fingerprint of two representations with one encoder is the same."""
+    given = RaeRepresentation.create(TINY, generator=torch.Generator().manual_seed(5))
+    given.save(tmp_path / "first")
+    config = make_config(recordings, tmp_path / "out")
+    train(replace(config, encoder=str(tmp_path / "first")))
+    given.autoencoder.decoder.decoder_pred.bias.fill_(0.5)
+    given.save(tmp_path / "second")
+    with pytest.raises(ValueError, match="Give another output folder"):
+        train(replace(config, encoder=str(tmp_path / "second")))
+
+
+def test_an_encoder_of_another_task_is_refused_before_it_is_trained(recordings, tmp_path):
+    config = make_config(recordings, tmp_path)
+    train(config)
+    with pytest.raises(ValueError, match=r"another encoder, encoder_cross\.safetensors"):
+        train(replace(config, masked=replace(config.masked, views=Views.single)))
+    assert not (tmp_path / "encoder_single.safetensors").exists()
+
+
+def test_recordings_that_are_trained_on_are_not_held_out(recordings, tmp_path):
+    with pytest.raises(ValueError, match="other folders in held_out than in data"):
+        replace(make_config(recordings, tmp_path), held_out=[f"{recordings}/../{recordings.name}"])
 
 
 def test_pairs_are_of_one_trajectory_and_mirrored_together(recordings, tmp_path):
