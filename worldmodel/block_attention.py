@@ -1,8 +1,9 @@
 """Block attention: the hybrid mask on CUDA, where blocks of tokens that see nothing of each other are free.
 
-FlexAttention (arXiv 2412.05496) compiles the rule of `attention.hybrid_mask` into its kernel: no mask of all
-pairs of tokens is made, and a row of many short documents takes the time of its documents. It has no backward
-pass on a CPU, where `attention.packed_attention` is used.
+FlexAttention (arXiv 2412.05496) compiles the rule of `attention.hybrid_mask` into its kernel: no score of a
+pair in a block that sees nothing is computed, and a row of many short documents takes the time of its
+documents. Which blocks see something is found from the rule for all pairs, once a batch, in a byte a pair. It
+has no backward pass on a CPU, where `attention.packed_attention` is used.
 """
 
 from collections.abc import Callable
@@ -23,7 +24,7 @@ def hybrid_block_mask(reach: Int[Tensor, "row token"], frame: Int[Tensor, "row t
         None,  # the same for all heads
         num_tokens,
         num_tokens,
-        device=reach.device.type,
+        device=str(reach.device),
     )
 
 
@@ -48,7 +49,9 @@ class BlockAttend:
         value: Float[Tensor, "row token kv_head head_dim"],
     ) -> Float[Tensor, "row token head head_dim"]:
         """Attend under the mask; query heads share key heads in groups."""
-        attention = _compiled() if query.is_cuda else flex_attention
+        # In a model that is compiled itself this is a part of its graph.
+        is_alone = query.is_cuda and not torch.compiler.is_compiling()
+        attention = _compiled() if is_alone else flex_attention
         query, key, value = (each.transpose(1, 2) for each in (query, key, value))  # row head token head_dim
         return attention(query, key, value, block_mask=self.mask, enable_gqa=True).transpose(1, 2)
 

@@ -24,7 +24,6 @@ from data_tools.config import store, to_dict, to_object
 from data_tools.provenance import current_commit, installed_versions
 from data_tools.whole_file import write_text
 from worldmodel.batches import Batches
-from worldmodel.checkpoint import latest_step
 from worldmodel.corpus import Corpus, load_corpora, make_batches
 from worldmodel.documents import PackedBatch
 from worldmodel.flow import euler_step
@@ -87,15 +86,17 @@ def on_own_path(
     The noise is chosen such that the straight path from it to the end point passes through that state:
     z = (1 - t) noise + t end.
     """
+    device = next(model.parameters()).device
     batch, noise = lesson.batch, lesson.noise
     target = batch.is_flow_target
     ends, state = batch.generated[target], noise[target]
     times = torch.linspace(0, 1, num_steps + 1).tolist()
     for earlier in range(step):
         batch, noise = _at(lesson, state, ends, times[earlier])
+        predicted = predict_latents(model, batch.to(device), noise.to(device), config, dtype=dtype)
         state = euler_step(
             state,
-            predict_latents(model, batch, noise, config, dtype=dtype),
+            predicted.to(state.device),
             time=times[earlier],
             next_time=times[earlier + 1],
         )
@@ -121,20 +122,32 @@ def distill(config: DistillConfig, ranks: Ranks | None = None) -> None:
     torch.set_num_threads(config.num_threads)
     teacher = load_model(config.teacher, dtype=config.precision.dtype)
     representation = teacher.representation
-    config = replace(config, model=teacher.transfusion.config, vocab_size=teacher.tokenizer.vocab_size)
-    out = Path(config.out)
     with ranks.first_goes_ahead():
         corpus, _ = load_corpora(config, representation)
+    teach(teacher_settings(config, teacher), teacher, corpus, ranks)
+
+
+def teacher_settings(config: DistillConfig, teacher: WorldModel) -> DistillConfig:
+    """Return a configuration with the teacher's shape, vocabulary and prediction."""
+    flow = replace(config.objective.flow, prediction=teacher.prediction, loss_space=teacher.prediction)
+    return replace(
+        config,
+        model=teacher.transfusion.config,
+        vocab_size=teacher.tokenizer.vocab_size,
+        objective=replace(config.objective, flow=flow),
+    )
+
+
+def teach(config: DistillConfig, teacher: WorldModel, corpus: Corpus, ranks: Ranks) -> None:
+    """Make the lessons, and train a student on them until `num_steps`."""
+    out = Path(config.out)
     lessons = open_lessons(config, teacher, corpus)
     for number in range(ranks.rank, config.num_lessons, ranks.count):
         lessons.make(number)
-    batches = make_batches(
-        config, corpus, teacher.tokenizer, latents_per_frame=representation.num_tokens, role="rehearsal"
-    )
+    frame = teacher.representation.num_tokens
+    batches = make_batches(config, corpus, teacher.tokenizer, latents_per_frame=frame, role="rehearsal")
     trainer = make_student(config, teacher, batches, ranks)
-    newest = latest_step(out / "steps")
-    if newest is not None:
-        trainer.restore(newest)
+    trainer.go_on(out / "steps", num_steps=config.num_steps, ranks=ranks)
     log = None
     if ranks.is_first:
         content = {
@@ -155,6 +168,17 @@ def distill(config: DistillConfig, ranks: Ranks | None = None) -> None:
             if trainer.step % config.checkpoint_every == 0 or trainer.step == config.num_steps:
                 trainer.save(out / "steps", keep=config.keep_checkpoints)
                 write_student(out / "model", trainer, teacher, config, log)
+    # A run that was stopped after its last training state was written has only this left to do.
+    if log is not None and _steps_of_student(out / "model") != trainer.step:
+        write_student(out / "model", trainer, teacher, config, log)
+
+
+def _steps_of_student(folder: Path) -> int | None:
+    """Return after how many steps a student was written; None if there is no whole one."""
+    try:
+        return read_record(folder).distilled_steps
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def open_lessons(config: DistillConfig, teacher: WorldModel, corpus: Corpus) -> Lessons:
@@ -183,6 +207,11 @@ def make_student(
             f"needed a student of its teacher's shape, {teacher.transfusion.config}; got "
             f"{first.transfusion.config}"
         )
+    if (first.tokenizer.identity, first.prediction) != (teacher.tokenizer.identity, teacher.prediction):
+        raise ValueError(
+            f"needed a student with its teacher's vocabulary {teacher.tokenizer.identity} and prediction "
+            f"{teacher.prediction.value}, got {first.tokenizer.identity} and {first.prediction.value}"
+        )
     trainer = make_trainer(
         config,
         batches,
@@ -190,6 +219,7 @@ def make_student(
         **sizes_of(teacher.representation),
         ranks=ranks,
     )
+    trainer.vocabulary = teacher.tokenizer.identity
     for network in (trainer.model, trainer.average):
         network.load_state_dict(first.transfusion.state_dict())
     return trainer
@@ -260,8 +290,9 @@ store("distill_schema", DistillConfig)
 @hydra.main(config_path="conf", config_name="distill", version_base=None)
 def main(node: DictConfig) -> None:
     """Run the configured distillation."""
-    with joined() as ranks:
-        distill(to_object(node, DistillConfig), ranks)
+    config = to_object(node, DistillConfig)
+    with joined(timeout_s=config.ranks_timeout_s) as ranks:
+        distill(config, ranks)
 
 
 if __name__ == "__main__":

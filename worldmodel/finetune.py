@@ -38,6 +38,7 @@ from worldmodel.precision import Device, Precision
 from worldmodel.predictor import WorldModel
 from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.question_sets import QuestionSet, read_question_set
+from worldmodel.ranks import Ranks
 from worldmodel.representation.interface import sizes_of
 from worldmodel.trainer import Trainer, make_trainer, train_step
 from worldmodel.training_log import TrainingLog
@@ -184,10 +185,9 @@ def train(model: WorldModel, questions: QuestionSet, config: FinetuneConfig) -> 
     trainer, settings = make_finetuner(model, lesson, config)
     trainer.vocabulary = model.tokenizer.identity
     started_as = _settings_of_run(model, config, lesson)
-    newest = latest_step(out / STEPS)
-    if newest is not None:
+    if latest_step(out / STEPS) is not None:
         _check_settings(out, started_as)
-        trainer.restore(newest)
+    trainer.go_on(out / STEPS, num_steps=settings.num_steps, ranks=Ranks())
     _write_config(out, config, started_as)
     log = TrainingLog(out / LOG, step=trainer.step)
     with Progress() as progress:

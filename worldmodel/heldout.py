@@ -1,12 +1,12 @@
 """Held-out losses: perplexity by kind, and flow error by noise level with clean context apart."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from data_tools.documents import Kind
@@ -21,13 +21,14 @@ TIME_EDGES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 @torch.no_grad()
 def heldout_losses(
     model: Transfusion,
-    batches: Sequence[PackedBatch],
+    batches: Iterable[PackedBatch],
     config: ObjectiveConfig,
     *,
     generator: torch.Generator,
     dtype: torch.dtype,
+    rows_at_once: int | None = None,
 ) -> dict[str, float]:
-    """Return mean losses over fixed batches, by name.
+    """Return mean losses over fixed batches, by name, computed `rows_at_once` at a time; None is all of one.
 
     `nats/<kind>` is the mean over a kind's predicted text tokens (perplexity is its exponential);
     `flow/clean/<kind>` the mean squared error of its frames all of whose past is clean: those that see no
@@ -39,8 +40,8 @@ def heldout_losses(
     nats, text_kinds, errors, kinds, times, clean, noisy = [], [], [], [], [], [], []
     drafts, draft_kinds = [], []
     device = next(model.parameters()).device
-    for batch in (each.to(device) for each in batches):
-        noise = torch.randn(batch.generated.shape, generator=generator).to(device)
+    for rows, drawn in _parts(batches, generator, rows_at_once=rows_at_once):
+        batch, noise = rows.to(device), drawn.to(device)
         found = losses(model, batch, noise, config, dtype=dtype)
         nats.append(found.token_nats)
         text_kinds.append(batch.text_kind)
@@ -65,6 +66,18 @@ def heldout_losses(
         if inside.any():
             report[f"flow/time_{low:.1f}"] = error[inside].mean().item()
     return report
+
+
+def _parts(
+    batches: Iterable[PackedBatch], generator: torch.Generator, *, rows_at_once: int | None
+) -> Iterator[tuple[PackedBatch, Float[Tensor, "row token generated"]]]:
+    """Yield some rows of each batch with their noise, which is drawn for the whole batch."""
+    for batch in batches:
+        noise, num_rows = torch.randn(batch.generated.shape, generator=generator), len(batch.ids)
+        step = rows_at_once or num_rows
+        for first in range(0, num_rows, step):
+            rows = slice(first, first + step)
+            yield (batch if step >= num_rows else batch.rows(rows)), noise[rows]
 
 
 def sees_other_targets(batch: PackedBatch) -> Bool[Tensor, "row token"]:

@@ -82,6 +82,13 @@ class Lessons:
         seed: int,
         folder: Path,
     ) -> None:
+        lengths = [each.num_frames for each in trajectories if each.poses is not None]
+        if max(lengths, default=0) < config.max_context + config.max_horizon:
+            raise ValueError(
+                f"needed a recording of at least {config.max_context + config.max_horizon} frames with poses "
+                f"to draw lessons from, the longest has {max(lengths, default=0)}; lower lessons.max_context "
+                "or lessons.max_horizon, or name longer recordings"
+            )
         self._teacher = WorldModel(
             teacher.transfusion,
             teacher.tokenizer,

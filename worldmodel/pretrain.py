@@ -8,7 +8,6 @@ for bit. Under `torchrun` several processes share the work (ranks.py). `out` the
 
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,9 +19,8 @@ from data_tools.config import store, to_dict, to_object
 from data_tools.provenance import current_commit, installed_versions
 from data_tools.randomness import generator_for
 from data_tools.whole_file import write_text
-from worldmodel.checkpoint import latest_step
+from worldmodel.batches import Batches
 from worldmodel.corpus import Corpus, load_corpora, make_batches, make_tokenizer
-from worldmodel.documents import PackedBatch
 from worldmodel.heldout import heldout_losses
 from worldmodel.model_folder import save_model
 from worldmodel.precision import Device
@@ -33,10 +31,12 @@ from worldmodel.representation.interface import Representation, sizes_of
 from worldmodel.representation.open import load_representation
 from worldmodel.sharding import Sharding, forget_gathered, is_sharded
 from worldmodel.sizes import (
+    BFLOAT16_BYTES,
     FLOAT32_BYTES,
     activation_bytes,
     check_fits,
     gathered_bytes,
+    logit_bytes,
     memory_bytes,
     num_parameters,
     on_meta,
@@ -73,14 +73,19 @@ def _check(config: PretrainConfig, representation: Representation, ranks: Ranks)
             "and latent_channels to null"
         )
     model = on_meta(config.model, vocab_size=config.vocab_size, **sizes_of(representation))
+    ranks.shares(config.num_rows, at_once=None)  # before anything is read: each rank needs a row
     rows = min(config.rows_at_once or config.num_rows, -(-config.num_rows // ranks.count))
     activations = activation_bytes(
         config.model, num_tokens=rows * config.tokens_per_row, recompute=config.recompute
     )
+    activations += logit_bytes(num_tokens=rows * config.tokens_per_row, vocab_size=config.vocab_size)
     device = config.device.of_rank(ranks.local)
     state = state_bytes(model, config.optimisation)
     if config.sharding is Sharding.fsdp and ranks.count > 1:
         state = state // ranks.count + gathered_bytes(model)
+        if not config.recompute and config.communication is not config.precision:
+            # Weights that layers cast themselves are kept whole for the backward pass.
+            state += BFLOAT16_BYTES * num_parameters(model)
         # Before it is shared out every process has drawn the whole model in main memory.
         drawn = ranks.count_here * FLOAT32_BYTES * num_parameters(model)
         check_fits(drawn, available_bytes=memory_bytes(torch.device("cpu")))
@@ -101,15 +106,12 @@ def train(
     out = Path(config.out)
     with ranks.first_goes_ahead():
         tokenizer = _tokenizer_of_run(out, config, training)
-    streams = {
-        role: make_batches(config, corpus, tokenizer, latents_per_frame=representation.num_tokens, role=role)
-        for role, corpus in (("training", training), ("heldout", heldout))
-    }
-    heldout_batches = [next(streams["heldout"]) for _ in range(config.num_heldout_batches)]
+    frame = representation.num_tokens
+    batches = make_batches(config, training, tokenizer, latents_per_frame=frame, role="training")
     sizes = {"vocab_size": tokenizer.vocab_size, **sizes_of(representation)}
-    trainer = make_trainer(config, streams["training"], **sizes, ranks=ranks)
+    trainer = make_trainer(config, batches, **sizes, ranks=ranks)
     trainer.vocabulary = tokenizer.identity
-    _go_on(trainer, out / STEPS, config)
+    trainer.go_on(out / STEPS, num_steps=config.num_steps, ranks=ranks)
     log = None
     if ranks.is_first:
         _write_config(out, config)
@@ -135,7 +137,8 @@ def train(
             record = _timed_step(trainer, config, ranks)
             is_last = trainer.step == config.num_steps
             if trainer.step % config.evaluate_every == 0 or is_last:
-                record["heldout"] = _evaluate(trainer, heldout_batches, config, ranks)
+                stream = make_batches(config, heldout, tokenizer, latents_per_frame=frame, role="heldout")
+                record["heldout"] = _evaluate(trainer, stream, config, ranks)
             if log is not None:
                 log.append(record)
             if trainer.step % config.checkpoint_every == 0 or is_last:
@@ -145,18 +148,6 @@ def train(
     # A run that was stopped after its last training state was written has only this left to do.
     if ranks.any(ranks.is_first and _step_of_model(out / MODEL) != trainer.step):
         write_model()
-
-
-def _go_on(trainer: Trainer, steps: Path, config: PretrainConfig) -> None:
-    """Put a run where its last checkpoint left it, if there is one."""
-    newest = latest_step(steps)
-    if newest is not None:
-        trainer.restore(newest)
-    if trainer.step > config.num_steps:
-        raise ValueError(
-            f"needed a run of at most num_steps={config.num_steps} steps, {newest} is of {trainer.step}; "
-            "raise num_steps, delete that folder, or give another `out`"
-        )
 
 
 def _step_of_model(folder: Path) -> int | None:
@@ -188,18 +179,17 @@ def _timed_step(trainer: Trainer, config: PretrainConfig, ranks: Ranks) -> dict[
     }
 
 
-def _evaluate(
-    trainer: Trainer, batches: Sequence[PackedBatch], config: PretrainConfig, ranks: Ranks
-) -> dict[str, float]:
+def _evaluate(trainer: Trainer, stream: Batches, config: PretrainConfig, ranks: Ranks) -> dict[str, float]:
     """Return held-out losses; of a model that is shared out all ranks compute them, of another the first."""
     if not (ranks.is_first or is_sharded(trainer.average)):
         return {}
     found = heldout_losses(
         trainer.average,
-        batches,
+        (next(stream) for _ in range(config.num_heldout_batches)),
         config.objective,
         generator=generator_for(config.seed, "heldout/noise"),
         dtype=config.precision.dtype,
+        rows_at_once=config.rows_at_once,
     )
     forget_gathered(trainer.average)
     return found

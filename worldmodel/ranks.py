@@ -100,7 +100,8 @@ class LostRanks(RuntimeError):
 def joined(*, timeout_s: float = 1800.0) -> Iterator[Ranks]:
     """Join the processes that `torchrun` started; without it there is one.
 
-    LostRanks if one of them does not answer for `timeout_s`, or has died.
+    LostRanks if one of them does not answer for `timeout_s`, or has died. So it is with gloo; NCCL, on GPUs,
+    ends the process instead, with a message of its own, and checkpoints serve as after any end.
     """
     if "WORLD_SIZE" not in os.environ:
         yield Ranks()

@@ -2,7 +2,8 @@
 
 With FSDP2 (arXiv 2304.11277; `torch.distributed.fsdp.fully_shard`) a rank holds some rows of every parameter,
 of its moving average and of what the optimisers keep of it; a block's parameters are gathered while it
-computes. Gradients are summed, since the parts of a loss are already divided by the whole batch.
+computes. Gradients are summed, since the parts of a loss are already divided by the whole batch, and each
+part sends its own to their ranks: kept back until the last part they would be whole on every rank.
 """
 
 from collections.abc import Callable
@@ -51,12 +52,6 @@ def shard(model: Transfusion, *, ranks: Ranks, device: torch.device, communicati
 def is_sharded(model: Transfusion) -> bool:
     """Whether `shard` was called on a model."""
     return isinstance(model, FSDPModule)
-
-
-def sum_gradients_from_now(model: Transfusion, *, now: bool) -> None:
-    """Say whether the next backward pass sends gradients to their ranks, with all that were kept back."""
-    if isinstance(model, FSDPModule):
-        model.set_requires_gradient_sync(now)
 
 
 def forget_gathered(model: Transfusion) -> None:

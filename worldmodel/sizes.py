@@ -5,6 +5,7 @@ Models are built on the meta device, so that one of any size takes milliseconds 
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ NOT_EVERY_TOKEN = ("text_embedding.", "place_embedding.", "latent_input.", "late
 """Parameters that are looked up, or counted by themselves."""
 FLOAT32_BYTES = 4
 BFLOAT16_BYTES = 2
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +171,11 @@ def cache_bytes(config: TransfusionConfig, *, num_tokens: int) -> int:
     return 2 * BFLOAT16_BYTES * config.num_blocks * config.num_kv_heads * config.head_dim * num_tokens
 
 
+def logit_bytes(*, num_tokens: int, vocab_size: int) -> int:
+    """Return the bytes of logits, of their float32 copy and of its log-softmax, if all tokens were text."""
+    return (BFLOAT16_BYTES + 2 * FLOAT32_BYTES) * num_tokens * vocab_size
+
+
 def check_fits(needed_bytes: int, *, available_bytes: int) -> None:
     """Refuse a run that its machine cannot hold: it would be killed after it had worked for a while."""
     if needed_bytes > available_bytes:
@@ -180,7 +187,11 @@ def check_fits(needed_bytes: int, *, available_bytes: int) -> None:
 
 
 def memory_bytes(device: torch.device) -> int:
-    """Return the size of a GPU's memory, or of this machine's."""
+    """Return the size of a GPU's memory, or of what this machine or container lets its processes use."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(physical, int(CONTAINER_LIMIT.read_text(encoding="utf-8")))
+    except (OSError, ValueError):  # no control groups, or `max`: no limit
+        return physical

@@ -17,6 +17,7 @@ from torch.distributed.tensor import DTensor
 from data_tools.randomness import generator_for
 from worldmodel.batches import Batches
 from worldmodel.checkpoint import (
+    latest_step,
     read_json,
     remove_old_steps,
     step_folder,
@@ -29,7 +30,7 @@ from worldmodel.optimisation import Optimisers, learning_rate, update_average
 from worldmodel.pieces import held, piece_of, pieces_of
 from worldmodel.pretrain_config import CompileUnit, PretrainConfig
 from worldmodel.ranks import Ranks
-from worldmodel.sharding import Sharding, copy_of, gathered, is_sharded, shard, sum_gradients_from_now
+from worldmodel.sharding import Sharding, copy_of, gathered, is_sharded, shard
 from worldmodel.stored_tensors import StoredTensors
 from worldmodel.transfusion import Transfusion
 
@@ -104,6 +105,26 @@ class Trainer:
             return gathered(self.average, self.make, ranks=ranks)
         return self.average if ranks.is_first else None
 
+    def go_on(self, steps: Path, *, num_steps: int, ranks: Ranks) -> None:
+        """Go on from the newest training state in a folder, if there is one.
+
+        ValueError if the run has taken more than `num_steps` already, or if ranks do not find the same state.
+        """
+        newest = latest_step(steps)
+        if newest is not None:
+            self.restore(newest)
+        total = ranks.add(torch.tensor(float(self.step))).item()
+        if ranks.any(total != self.step * ranks.count):
+            raise ValueError(
+                f"rank {ranks.rank} of {ranks.count} found the state of step {self.step} in {steps}, another "
+                "rank that of another; `out` must be a folder that all machines share"
+            )
+        if self.step > num_steps:
+            raise ValueError(
+                f"needed a run of at most num_steps={num_steps} steps, {newest} is of {self.step}; raise "
+                "num_steps, delete that folder, or give another `out`"
+            )
+
     def restore(self, folder: Path) -> None:
         """Go on from a training state; ValueError if it is damaged, or of another model or other data.
 
@@ -168,6 +189,8 @@ def make_trainer(
     )
     model = make().initialise(generator=generator_for(config.seed, "init"))
     device = config.device.of_rank(ranks.local)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # what FSDP, NCCL and FlexAttention take when none is named
     if config.sharding is Sharding.fsdp and ranks.count > 1:
         shard(model, ranks=ranks, device=device, communication=config.communication.dtype)
         average = copy_of(model, make, ranks=ranks, device=device)
@@ -293,7 +316,6 @@ def _accumulate_gradients(
         is_own = float(index < num_own)
         balance = trainer.model.balance_loss(losses_of_part.load, counts)
         loss = (losses_of_part.total(weights) + balance) * is_own
-        sum_gradients_from_now(trainer.model, now=index == len(parts) - 1)
         loss.backward()
         summed += torch.cat((losses_of_part.means * is_own, loss[None])).detach()
         seen += losses_of_part.counts * is_own
