@@ -250,7 +250,7 @@ def plan_in_imagination(
             world_model_evaluate,
             world_model,
             context,
-            _model_goal(world_model, goals, goal_latents, config),
+            model_goal(world_model, goals, goal_latents, config),
             goal_frames=goals,
             step_s=prior.dt_s,
             generator=generator_for(seed, "noise"),
@@ -271,12 +271,13 @@ def plan_in_imagination(
     }
 
 
-def _model_goal(
+def model_goal(
     world_model: WorldModel,
     goals: UInt8[Tensor, "problem height width 3"],
     goal_latents: Float[Tensor, "problem token channel"],
     config: SearchConfig,
 ) -> LatentGoal:
+    """Return the cost of imagined latents, as the search on the world model is configured to take it."""
     match config.model_cost:
         case PlanCost.pixel:
             return decoded_goal(world_model, goals)

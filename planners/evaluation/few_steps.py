@@ -24,8 +24,8 @@ from data_tools import config as configuration
 from data_tools.randomness import generator_for
 from planners.calibrate import cached_model, checkpoint_hash
 from planners.candidates import draw_noise, to_actions
-from planners.evaluate import Mode, imagine, latent_goal
-from planners.evaluation.answers import Answer, describe, plan_in_imagination
+from planners.evaluate import imagine
+from planners.evaluation.answers import Answer, describe, model_goal, plan_in_imagination
 from planners.evaluation.few_steps_table import Arm, FewStepsRow, tables, write_markdown
 from planners.evaluation.metrics import path_errors
 from planners.evaluation.open_loop import (
@@ -70,6 +70,9 @@ class FewStepsConfig(OpenLoopConfig):
                 f"{self.num_ranked}, {self.reference_steps} and {self.steps}"
             )
 
+        if len(set(arms := self.arms())) < len(arms):
+            raise ValueError(f"needed arms that differ, got students={self.students} and steps={self.steps}")
+
     def arms(self) -> list[Arm]:
         """Return the reference, then every checkpoint with every number of steps."""
         assert self.checkpoint is not None
@@ -102,7 +105,7 @@ def _rows_of(
     for arm in config.arms():
         costs, seconds = candidate_costs(batch, arm, task, config)
         reference = costs if reference is None else reference
-        imagination = replace(config.search.imagination, num_steps=arm.num_steps)
+        imagination = replace(config.search.imagination, num_steps=arm.num_steps, refine_steps=arm.num_steps)
         search = replace(config.search, imagination=imagination)
         answers = plan_in_imagination(
             batch, cached_model(arm.checkpoint), task.fitted.prior, search, seed=config.seed
@@ -150,17 +153,17 @@ def candidate_costs(
     candidates = to_actions(prior.bounds.clamp(prior.mean + noise @ spread.T), prior)
     started = time.perf_counter()
     context = model.encode_context(torch.from_numpy(np.stack([problem.context for problem in batch])))
-    goals = model.encode(torch.from_numpy(np.stack([problem.goal for problem in batch])))
+    goals = torch.from_numpy(np.stack([problem.goal for problem in batch]))
     latents = imagine(
         model,
         context,
         candidates,
         step_s=prior.dt_s,
-        mode=Mode.jump,
+        mode=config.search.imagination.mode,
         num_steps=arm.num_steps,
         generator=generator_for(config.seed, "noise"),
     )
-    costs = latent_goal(goals, distance=config.search.distance)(latents[:, :, -1])
+    costs = model_goal(model, goals, model.encode(goals), config.search)(latents[:, :, -1])
     return costs.numpy(), time.perf_counter() - started
 
 

@@ -10,15 +10,26 @@ import torch
 
 from data_tools.documents import FrameKey
 from data_tools.randomness import generator_for
-from tests.worldmodel.tiny_run import SHAPE, make_config, make_corpus
+from tests.worldmodel.tiny_run import SHAPE, make_config, make_corpus, make_representation
+from worldmodel import distill
 from worldmodel.corpus import Corpus, make_batches, make_tokenizer
-from worldmodel.distill import DistillConfig, distill_step, make_student, on_own_path
+from worldmodel.distill import (
+    DistillConfig,
+    distill_step,
+    make_student,
+    on_own_path,
+    teach,
+    teacher_settings,
+)
 from worldmodel.flow import Prediction, euler_step
 from worldmodel.lessons import LessonConfig, Lessons
+from worldmodel.model_folder import load_model, save_model
 from worldmodel.objective import ObjectiveConfig, predict_latents
 from worldmodel.predictor import WorldModel
 from worldmodel.ranks import Ranks
 from worldmodel.trainer import Trainer
+from worldmodel.training_log import TrainingLog
+from worldmodel.training_record import make_record, read_record
 from worldmodel.transfusion import Transfusion
 
 LESSON = LessonConfig(num_rows=3, num_candidates=2, max_context=2, max_horizon=7, teacher_steps=5)
@@ -162,6 +173,98 @@ def test_a_student_comes_to_its_teachers_end_points(tmp_path, teacher, corpus):
     lines = [distill_step(trainer, lessons, config, Ranks()) for _ in range(config.num_steps)]
     assert error() < 0.7 * before
     assert {line["stage"] for line in lines} == {"1/1", "1/2", "2/2"}
+
+
+@pytest.fixture
+def teacher_folder(tmp_path, corpus) -> Path:
+    """A teacher of velocities as a model folder, its representation a real one."""
+    config = make_config(tmp_path)
+    made = make_teacher(config, corpus)
+    record = make_record(
+        corpus.trajectories,
+        num_steps=1,
+        tokens={},
+        seed=0,
+        data="",
+        log=TrainingLog(tmp_path / "log", step=0),
+    )
+    save_model(
+        tmp_path / "teacher",
+        made.transfusion,
+        made.tokenizer,
+        make_representation(),
+        prediction=Prediction.velocity,
+        record=record,
+    )
+    return tmp_path / "teacher"
+
+
+def taught(out: Path, teacher_folder: Path, corpus: Corpus, **changes: object) -> DistillConfig:
+    """Teach a student of a folder for four steps, as the command does."""
+    settings = vars(make_config(out, tokens_per_row=TOKENS_PER_ROW, num_steps=4))
+    own = {"teacher": str(teacher_folder), "lessons": LESSON, "num_lessons": 2, "rehearsal_every": 0}
+    config = DistillConfig(**(settings | own | changes))  # pyright: ignore[reportArgumentType]
+    teacher = load_model(teacher_folder)
+    config = teacher_settings(config, teacher)
+    teach(config, teacher, corpus, Ranks())
+    return config
+
+
+def test_a_student_predicts_what_its_teacher_does(tmp_path, teacher_folder, corpus):
+    config = taught(tmp_path / "out", teacher_folder, corpus)
+    assert config.objective.flow.prediction is config.objective.flow.loss_space is Prediction.velocity
+    student = load_model(tmp_path / "out" / "model")
+    assert student.prediction is Prediction.velocity
+    assert read_record(tmp_path / "out" / "model").distilled_steps == 4
+
+
+def test_a_distillation_that_was_stopped_ends_as_an_unbroken_one(
+    tmp_path, teacher_folder, corpus, monkeypatch
+):
+    taught(tmp_path / "whole", teacher_folder, corpus)
+    step, done = distill.distill_step, []
+
+    def stop_in_the_fourth(*arguments):
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(1)
+        return step(*arguments)
+
+    monkeypatch.setattr(distill, "distill_step", stop_in_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        taught(tmp_path / "broken", teacher_folder, corpus)
+    assert read_record(tmp_path / "broken" / "model").distilled_steps == 2
+    monkeypatch.setattr(distill, "distill_step", step)
+    taught(tmp_path / "broken", teacher_folder, corpus)
+    whole, broken = (load_model(tmp_path / name / "model").transfusion for name in ("whole", "broken"))
+    for one, other in zip(whole.parameters(), broken.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_model_that_was_not_written_is_written_by_the_same_command(
+    tmp_path, teacher_folder, corpus, monkeypatch
+):
+    write, last = distill.write_student, []
+
+    def stop_at_the_last(folder, trainer, *arguments):
+        if trainer.step == 4 and not last:
+            last.append(1)
+            raise KeyboardInterrupt
+        write(folder, trainer, *arguments)
+
+    monkeypatch.setattr(distill, "write_student", stop_at_the_last)
+    with pytest.raises(KeyboardInterrupt):
+        taught(tmp_path / "out", teacher_folder, corpus)
+    taught(tmp_path / "out", teacher_folder, corpus)
+    assert read_record(tmp_path / "out" / "model").distilled_steps == 4
+    with pytest.raises(ValueError, match=r"num_steps=3 steps, .* is of 4"):
+        taught(tmp_path / "out", teacher_folder, corpus, num_steps=3)
+
+
+def test_recordings_without_room_for_a_lesson_are_refused(tmp_path, teacher, corpus):
+    long = replace(LESSON, max_context=40, max_horizon=20)
+    with pytest.raises(ValueError, match=r"at least 60 frames with poses .* the longest has 53"):
+        make_lessons(teacher, corpus, tmp_path, long)
 
 
 def test_a_row_that_is_too_short_for_a_lesson_is_refused(tmp_path, teacher, corpus):

@@ -8,10 +8,13 @@ import torch
 
 from data_tools.documents import Document, FrameKey, Image, Kind, Text, frames_of
 from tests.worldmodel.conftest import NUM_LATENTS
+from tests.worldmodel.tiny_run import make_config, make_corpus
+from worldmodel.corpus import make_batches, make_tokenizer
 from worldmodel.documents import PackedBatch, Packer
 from worldmodel.flow import FlowConfig
 from worldmodel.heldout import heldout_losses
 from worldmodel.objective import ObjectiveConfig
+from worldmodel.transfusion import Transfusion
 
 VIDEO = Document(Kind.video, tuple(Image(FrameKey(0, frame), is_target=True) for frame in (30, 31, 32)))
 TEXT = Document(Kind.text, (Text("a wall ahead", 1.0),))
@@ -71,3 +74,28 @@ def test_frames_of_noised_documents_are_reported_apart(make_model, pack):
     batch = replace(pack(VIDEO), has_clean_context=torch.zeros(1, 300, dtype=torch.bool))
     found = report(make_model(), batch)
     assert {name for name in found if name.startswith("flow/") and "time" not in name} == {"flow/noisy/video"}
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 2, 5])
+def test_losses_do_not_depend_on_how_many_rows_are_computed_at_once(tmp_path, rows_at_once):
+    config = make_config(tmp_path, num_rows=3)
+    corpus = make_corpus(1)
+    tokenizer = make_tokenizer(config, corpus)
+    stream = make_batches(config, corpus, tokenizer, latents_per_frame=4, role="heldout")
+    batches = [next(stream), next(stream)]
+    model = Transfusion(config.model, vocab_size=tokenizer.vocab_size, latent_channels=64)
+    model.initialise(generator=torch.Generator().manual_seed(1))
+    torch.nn.init.normal_(model.latent_output.weight, std=0.1, generator=torch.Generator().manual_seed(2))
+    found, expected = (
+        heldout_losses(
+            model,
+            iter(batches),
+            ObjectiveConfig(),
+            generator=torch.Generator().manual_seed(0),
+            dtype=torch.float32,
+            rows_at_once=rows,
+        )
+        for rows in (rows_at_once, None)
+    )
+    assert found.keys() == expected.keys()
+    assert list(found.values()) == pytest.approx(list(expected.values()), rel=1e-5)

@@ -7,17 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.worldmodel.processes import run_ranks
+from tests.worldmodel.processes import run_ranks, start_ranks
 from tests.worldmodel.tiny_run import make_config, make_corpus
 from worldmodel.checkpoint import step_folder, write_folder
 from worldmodel.corpus import make_batches, make_tokenizer
 from worldmodel.feedforward import ExpertsConfig, FeedForwardKind
+from worldmodel.heldout import heldout_losses
 from worldmodel.objective import ObjectiveConfig, Weighing
 from worldmodel.optimisation import MatrixOptimiser, OptimisationConfig
 from worldmodel.pieces import Piece, Place
-from worldmodel.precision import Precision
+from worldmodel.precision import Device, Precision
 from worldmodel.pretrain_config import CompileUnit, PretrainConfig
 from worldmodel.ranks import Ranks
+from worldmodel.router import Balancing
 from worldmodel.sharding import Sharding, forget_gathered
 from worldmodel.stored_tensors import StoredTensors, write_shard
 from worldmodel.trainer import Trainer, make_trainer, train_step
@@ -27,13 +29,15 @@ SIZES = dict(width=32, num_blocks=2, num_heads=2, num_kv_heads=1, text_hidden=20
 EXPERTS = TransfusionConfig(
     **SIZES,  # pyright: ignore[reportArgumentType]
     feedforward=FeedForwardKind.experts,
-    # Three experts lie on two ranks, or one on each of three; load balance is a rank's own.
-    experts=ExpertsConfig(num_experts=3, top_k=2, expert_hidden=24, shared_hidden=16, balance_weight=0.0),
+    # Three experts lie on two ranks, or one on each of three.
+    experts=ExpertsConfig(num_experts=3, top_k=2, expert_hidden=24, shared_hidden=16, balance_weight=0.5),
 )
+BIASED = replace(EXPERTS, experts=replace(EXPERTS.experts, balancing=Balancing.bias, bias_rate=0.02))
 ADAMW = OptimisationConfig(matrices=MatrixOptimiser.adamw, learning_rate=5e-3, warmup_steps=2)
 SETTINGS: dict[str, dict[str, object]] = {
     "dense": {},
     "experts": {"model": EXPERTS, "optimisation": ADAMW, "recompute": True},
+    "biased": {"model": BIASED, "optimisation": replace(ADAMW, expert_matrices=MatrixOptimiser.muon)},
     "parts": {"optimisation": ADAMW, "rows_at_once": 1},
     "centred": {"rows_at_once": 2, "objective": ObjectiveConfig(weighing=Weighing.centred)},
     "replicated": {"sharding": Sharding.replicated, "rows_at_once": 1},
@@ -113,7 +117,7 @@ def test_two_ranks_have_the_losses_and_gradient_norms_of_one(alone, together, na
     found, expected = read(together, name), read(alone, name)
     assert found[0] == pytest.approx(expected[0], rel=1e-5)
     # Muon makes its updates orthogonal in bfloat16: rounding grows from step to step; AdamW's does not.
-    is_adamw = "optimisation" in SETTINGS[name]
+    is_adamw = "optimisation" in SETTINGS[name] and name != "biased"
     for ours, theirs in zip(found[1:], expected[1:], strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4 if is_adamw else 2e-3)
 
@@ -212,8 +216,6 @@ def narrow(ranks: Ranks, folder: Path) -> None:
     losses = report(trainer, config, ranks, num_steps=1)
     before = trainer.average.state_dict()["text_embedding.weight"].to_local().clone()
     batch = trainer.next_batch()
-    from worldmodel.heldout import heldout_losses
-
     generator = torch.Generator().manual_seed(0)
     heldout_losses(trainer.average, [batch], config.objective, generator=generator, dtype=torch.float32)
     forget_gathered(trainer.average)
@@ -253,3 +255,48 @@ def test_compiled_blocks_of_two_ranks_have_the_losses_of_one(tmp_path, alone):
 def test_experts_are_compiled_in_bfloat16_alone(tmp_path):
     with pytest.raises(ValueError, match="set precision=bfloat16 or compile=false"):
         replace(config_of(tmp_path, "experts"), compile=True, compile_unit=CompileUnit.block)
+
+
+def go_on_alone(ranks: Ranks, folder: Path) -> None:
+    """Let ranks find their states in folders of their own, of which one is empty."""
+    config = config_of(folder, "replicated")
+    trainer_of(config, ranks).go_on(folder / str(ranks.rank) / "steps", num_steps=9, ranks=ranks)
+
+
+def test_ranks_that_find_different_states_are_refused(tmp_path):
+    config = config_of(tmp_path, "replicated")
+    trainer = trainer_of(config)
+    report(trainer, config, Ranks(), num_steps=1)
+    trainer.save(tmp_path / "0" / "steps", keep=1, ranks=Ranks())
+    started = start_ranks(go_on_alone, tmp_path, count=2)
+    for process in started:
+        process.join(timeout=120)
+    for rank, step in ((0, 1), (1, 0)):
+        problem = (tmp_path / f"error-{rank}").read_text()
+        assert f"rank {rank} of 2 found the state of step {step}" in problem
+        assert "a folder that all machines share" in problem
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize("name", ["dense", "experts", "biased", "parts", "centred"])
+def test_steps_on_a_gpu_have_the_losses_of_the_cpu_and_states_move_between_them(tmp_path, name, compile):
+    changes = {"sharding": Sharding.replicated, "rows_at_once": 1} if name == "parts" else {}
+    config = replace(config_of(tmp_path, name), sharding=Sharding.replicated, **changes)
+    on_gpu = replace(config, device=Device.cuda, compile=compile)
+    trainer, other = trainer_of(config), trainer_of(on_gpu)
+    expected = report(trainer, config, Ranks(), num_steps=2)
+    for ours, theirs in zip(report(other, on_gpu, Ranks(), num_steps=2), expected, strict=True):
+        assert ours == pytest.approx(theirs, rel=5e-3)
+    batch = other.next_batch()
+    generators = [torch.Generator().manual_seed(0) for _ in range(2)]
+    found, wanted = (
+        heldout_losses(each.average, [batch], config.objective, generator=generator, dtype=torch.float32)
+        for each, generator in zip((other, trainer), generators, strict=True)
+    )
+    assert list(found.values()) == pytest.approx(list(wanted.values()), rel=2e-2)
+    other.save(tmp_path / "steps", keep=1, ranks=Ranks())
+    again = trainer_of(config)
+    again.go_on(tmp_path / "steps", num_steps=9, ranks=Ranks())
+    last = report(trainer, config, Ranks(), num_steps=1)[0]
+    assert report(again, config, Ranks(), num_steps=1)[0] == pytest.approx(last, rel=2e-2)

@@ -1,5 +1,6 @@
 """What is counted beforehand is what models and their training take."""
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -171,6 +172,16 @@ def test_a_model_on_the_meta_device_has_no_memory_and_draws_nothing():
 
 def test_the_memory_of_this_machine_is_known():
     assert memory_bytes(torch.device("cpu")) > 2**30
+
+
+@pytest.mark.parametrize(("written", "limit"), [("1000000000\n", 10**9), ("max\n", None), (None, None)])
+def test_a_container_may_leave_less_memory_than_its_machine_has(tmp_path, monkeypatch, written, limit):
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    path = tmp_path / "memory.max"
+    if written is not None:
+        path.write_text(written)
+    monkeypatch.setattr("worldmodel.sizes.CONTAINER_LIMIT", path)
+    assert memory_bytes(torch.device("cpu")) == (limit or physical)
 
 
 def test_a_run_without_room_is_refused():

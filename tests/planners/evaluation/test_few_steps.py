@@ -70,6 +70,8 @@ def test_a_shard_ranks_and_plans_with_every_arm():
         ({"num_ranked": 2}, "num_ranked of at least 3"),
         ({"steps": [0]}, "of at least 1"),
         ({"steps": []}, "of at least 1"),
+        ({"steps": [1, 1]}, "arms that differ"),
+        ({"students": ["nano"]}, "arms that differ"),
     ],
 )
 def test_what_compares_nothing_is_refused(changes, match):
