@@ -2,10 +2,11 @@
 
 Draws `images/00000/samples/0000.png` and on with `metadata.jsonl` beside them, as the official scorer reads
 them, and scores what a detector finds. A request to the judge is {"id", "image", "classes", "colors"}: the
-path of a picture, the classes that its prompt is about, and the colours that are asked of them; its answer
-{"id", "objects": [{"class", "score", "box": [left, top, right, bottom], "color"}]}, where `color` may be left
-out for objects whose colour nobody asks for. `results=FILE` scores the results of the official
-`evaluate_images.py` instead.
+path of a picture, the classes that its prompt is about, and the colours to choose from: the ten of the
+benchmark, whichever of them the prompt asks for, or none if it asks for none. Its answer is
+{"id", "objects": [{"class", "score", "box": [left, top, right, bottom], "color"}]}, where `color` is one of
+those ten, and may be left out for objects whose colour nobody asks for. `results=FILE` scores the results of
+the official `evaluate_images.py` instead.
 
 Source: GenEval (arXiv 2310.11513) and the rules of github.com/djghosh13/geneval, `evaluate_images.py` and
 `summary_scores.py`: thresholds 0.3 (0.9 for counting), at most 16 objects a class, 0.1 for positions; the
@@ -40,6 +41,8 @@ from worldmodel.evaluation.results import Row
 
 THRESHOLD, COUNTING_THRESHOLD = 0.3, 0.9
 MAX_OBJECTS = 16
+COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white")
+"""What the official classifier chooses from: among fewer, a picture of another colour could pass."""
 POSITION_THRESHOLD = 0.1
 
 
@@ -66,7 +69,8 @@ class Found:
 def read_metadata(path: Path) -> list[dict[str, Any]]:
     """Read one prompt a line; ValueError for a line that is none."""
     prompts = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    # Not splitlines, which cuts at separators that may stand in a JSON string.
+    for number, line in enumerate(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"), start=1):
         try:
             prompt = json.loads(line)
             assert isinstance(prompt["tag"], str) and isinstance(prompt["prompt"], str)
@@ -212,7 +216,7 @@ def detect(
             "id": name,
             "image": str(path.resolve()),
             "classes": sorted({each["class"] for each in (*prompt["include"], *prompt.get("exclude", []))}),
-            "colors": sorted({each["color"] for each in prompt["include"] if "color" in each}),
+            "colors": list(COLORS) if any("color" in each for each in prompt["include"]) else [],
         }
         for name, (prompt, path) in zip(names, pairs, strict=True)
     ]
@@ -250,7 +254,7 @@ def run(config: GenEvalConfig) -> list[Row]:
     if config.stage is Stage.generate:
         return []
     if config.results is not None:
-        lines = Path(config.results).read_text(encoding="utf-8").splitlines()
+        lines = Path(config.results).read_text(encoding="utf-8").split("\n")
         results = [json.loads(line) for line in lines if line.strip()]
     else:
         check_there([path for paths in pictures for path in paths])

@@ -57,7 +57,7 @@ def judged(
 def parse_answers(text: str, requests: Sequence[Request], *, origin: str) -> dict[str, Answer]:
     """Return answers by `id`; ValueError unless they are JSON lines that answer every request once."""
     answers: dict[str, Answer] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:

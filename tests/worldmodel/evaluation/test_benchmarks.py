@@ -72,6 +72,13 @@ def test_geneval_without_detector_has_no_rows(tmp_path, capsys):
     assert "no GenEval" in capsys.readouterr().err
 
 
+def test_a_detector_chooses_among_all_colours_if_any_is_asked_for(tmp_path):
+    geneval.run(geneval_config(tmp_path, num_samples=1))
+    lines = (tmp_path / "out" / "requests.jsonl").read_text().splitlines()
+    ten = ["red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white"]
+    assert [json.loads(line)["colors"] for line in lines] == [[], [], ten]
+
+
 def test_geneval_refuses_missing_pictures(tmp_path):
     with pytest.raises(FileNotFoundError, match="6 of 6"):
         geneval.run(geneval_config(tmp_path, stage=Stage.score))
@@ -84,6 +91,13 @@ def test_pictures_that_are_there_are_not_drawn_again(tmp_path):
     path.write_bytes(b"mine")
     geneval.run(config)
     assert path.read_bytes() == b"mine"
+
+
+def test_separators_inside_a_prompt_end_no_line(tmp_path):
+    prompt = {**GENEVAL[0], "prompt": "one\u2028two\u0085three"}
+    path = tmp_path / "a.jsonl"
+    path.write_text((json.dumps(prompt, ensure_ascii=False) + "\n") * 2, encoding="utf-8")
+    assert geneval.read_metadata(path) == [prompt, prompt]
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,11 @@ def test_a_judge_that_fails_is_named(tmp_path, body, error, match, capfd):
     assert not (tmp_path / "answers.jsonl").exists()
 
 
+def test_separators_inside_a_text_end_no_line():
+    text = '{"id": "a", "answer": "one\u2028two\u0085three"}\n{"id": "b"}\n'
+    assert parse_answers(text, REQUESTS, origin="x")["a"]["answer"] == "one\u2028two\u0085three"
+
+
 @pytest.mark.parametrize(
     ("text", "match"),
     [
