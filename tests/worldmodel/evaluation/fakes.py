@@ -92,7 +92,7 @@ def judge_program(folder: Path, body: str) -> list[str]:
         f"def judge(request):\n    {body}\n"
         "for line in sys.stdin:\n"
         "    request = json.loads(line)\n"
-        "    print(json.dumps({'id': request['id'], **judge(request)}))\n"
+        "    print(json.dumps({'id': request['id'], **judge(request)}), flush=True)\n"
     )
     return [sys.executable, str(path)]
 
