@@ -57,6 +57,7 @@ def generate(config: BenchmarkConfig, wanted: Sequence[tuple[str, Path]]) -> Non
     draw_into(
         open_generator(config.model, dtype=config.precision.dtype, seed=config.seed),
         wanted,
+        Path(config.out),
         at_once=config.at_once,
     )
 

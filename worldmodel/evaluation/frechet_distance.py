@@ -169,7 +169,7 @@ def _drawn(
 ) -> UInt8[Tensor, "picture size size 3"]:
     model = open_generator(config.model, dtype=config.precision.dtype, seed=config.seed)
     paths = [Path(config.out) / "pictures" / f"{number:05}.png" for number in range(len(captions))]
-    draw_into(model, list(zip(captions, paths, strict=True)), at_once=AT_ONCE)
+    draw_into(model, list(zip(captions, paths, strict=True)), Path(config.out), at_once=AT_ONCE)
     return torch.cat(list(read_squares(paths, size=size, at_once=AT_ONCE)))
 
 

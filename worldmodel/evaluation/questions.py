@@ -165,7 +165,9 @@ def drawing_rows(model: Draws, scenes: Sequence[Scene], config: QuestionsConfig)
     read: list[Scene] = []
     for first in range(0, len(scenes), config.at_once):
         part = scenes[first : first + config.at_once]
-        read += [read_scene(picture.numpy()) for picture in model.draw([scene.caption for scene in part])]
+        names = [f"scene {first + number}" for number in range(len(part))]
+        drawn = model.draw([scene.caption for scene in part], names=names)
+        read += [read_scene(picture.numpy()) for picture in drawn]
     own = np.array([things_in_common(a, b) for a, b in zip(scenes, read, strict=True)])
     turned = [*read[1:], read[0]]
     other = np.array([things_in_common(a, b) for a, b in zip(scenes, turned, strict=True)])

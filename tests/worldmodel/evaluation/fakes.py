@@ -17,7 +17,7 @@ class Seer:
 
     size = 48
 
-    def draw(self, texts: Sequence[str]) -> torch.Tensor:
+    def draw(self, texts: Sequence[str], *, names: Sequence[str]) -> torch.Tensor:
         return torch.from_numpy(np.stack([draw_scene(parse(text), size=self.size) for text in texts]))
 
     def caption(self, frames: torch.Tensor) -> list[str]:
@@ -38,7 +38,7 @@ class Seer:
 class Mute:
     """Draws grey, and says the same of everything."""
 
-    def draw(self, texts: Sequence[str]) -> torch.Tensor:
+    def draw(self, texts: Sequence[str], *, names: Sequence[str]) -> torch.Tensor:
         return torch.full((len(texts), 24, 24, 3), 128, dtype=torch.uint8)
 
     def caption(self, frames: torch.Tensor) -> list[str]:
