@@ -85,7 +85,8 @@ def read_examples(path: Path, folder: Path) -> Iterator[Example]:
         text = path.read_text(encoding="utf-8")
         is_lines = path.suffix == ".jsonl"
         entries = (
-            [json.loads(line) for line in text.splitlines() if line.strip()] if is_lines else json.loads(text)
+            # Not splitlines: it cuts at U+2028 and U+0085 too, which may stand in a JSON string.
+            [json.loads(line) for line in text.split("\n") if line.strip()] if is_lines else json.loads(text)
         )
         if not isinstance(entries, list):
             raise TypeError(f"it is no list but {type(entries).__name__}")

@@ -57,6 +57,13 @@ def test_lines_of_cambrian_and_ours_are_read(tmp_path):
     assert read_question_set(tmp_path).identity != found.identity
 
 
+def test_separators_inside_a_text_end_no_line(tmp_path):
+    line = {"question": "one\u2028two\u0085three?", "answer": "four"}
+    (tmp_path / "set.jsonl").write_text(json.dumps(line, ensure_ascii=False) + "\n", encoding="utf-8")
+    (document,) = read_question_set(tmp_path).documents
+    assert document.context == (Text(line["question"], 0.0), Text("four", 1.0))
+
+
 def test_recordings_give_their_questions_but_those_held_out(tmp_path):
     texts = (
         FrameText(frame=1, kind=TextKind.question, text="how far?", answer="near"),

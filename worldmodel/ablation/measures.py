@@ -44,6 +44,23 @@ class MeasureConfig:
     num_context: int = 4
     """Frames of context."""
 
+    def __post_init__(self) -> None:
+        if self.num_problems < 2 or not self.horizons:
+            raise ValueError(
+                "needed num_problems of at least 2, as actions of one are tried in another, and horizons, at "
+                f"least one; got {self.num_problems} and {self.horizons}"
+            )
+        sizes = {
+            "num_texts": self.num_texts,
+            "num_documents": self.num_documents,
+            "horizons": min(self.horizons),
+            "num_steps": self.num_steps,
+            "image_size": self.image_size,
+            "num_context": self.num_context,
+        }
+        if small := {name: size for name, size in sizes.items() if size < 1}:
+            raise ValueError(f"needed sizes of at least 1, got {small}")
+
 
 @dataclass(frozen=True)
 class HeldOut:

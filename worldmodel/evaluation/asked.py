@@ -1,7 +1,7 @@
 """Asked: questions about pictures with known answers, and how often a model, or no model, is right."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,10 +127,10 @@ def accuracy_rows(
     items: Sequence[Asked],
     right: dict[str, Bool[np.ndarray, " item"]],
     *,
-    baselines: Sequence[str],
+    baselines: Mapping[str, Sequence[str]],
     rng: np.random.Generator,
 ) -> list[Row]:
-    """Return the accuracy of each method by kind, and how far the others are above the baselines (paired)."""
+    """Return the accuracy of each method by kind, and how far methods are above their baselines (paired)."""
     rows: list[Row] = []
     kinds = sorted({item.kind for item in items})
     for kind in ["all", *kinds]:
@@ -142,7 +142,7 @@ def accuracy_rows(
             rows.append(
                 Row.of(f"accuracy/{name}", kind, found, n=len(values), unit="questions", over="groups")
             )
-        for name, baseline in ((n, b) for n in numbers for b in baselines if n not in baselines):
+        for name, baseline in ((name, each) for name, own in baselines.items() for each in own):
             found = mean_interval(numbers[name] - numbers[baseline], groups, rng=rng)
             measure = f"accuracy/{name} - {baseline}"
             rows.append(Row.of(measure, kind, found, n=len(groups), unit="questions", over="groups"))

@@ -2,8 +2,8 @@
 
 `data` is the folder `dpg_bench` of ELLA, with `dpg_bench.csv` and `prompts/<item_id>.txt`. Draws
 `images/<item_id>.png`, a sheet of two by two pictures, as the official scorer reads them (its `--resolution`
-is the side of one picture). A request to the judge is {"id", "image", "question"} with one picture of the
-sheet, its answer {"id", "answer"}; `yes` counts.
+is the side of one picture). A request to the judge is {"id", "image", "sha256", "question"} with one picture
+of the sheet, its answer {"id", "answer"}; `yes` counts. Sheets that others drew are cut every time.
 
 Source: ELLA (arXiv 2403.05135) and github.com/TencentQQGYLab/ELLA, `compute_dpg_bench.py`: a question counts
 as no if a question that it depends on was, a picture scores the share of its questions, and categories are
@@ -28,14 +28,15 @@ from data_tools.whole_file import whole_file
 from worldmodel.evaluation.benchmark import (
     BenchmarkConfig,
     Stage,
+    ask_judge,
     check_there,
     generate,
+    named,
     publish_benchmark,
-    say_absent,
 )
 from worldmodel.evaluation.intervals import mean_interval
-from worldmodel.evaluation.judge import judged
-from worldmodel.evaluation.results import Row
+from worldmodel.evaluation.made_by import MadeBy, find
+from worldmodel.evaluation.results import Row, hash_files, hash_texts
 
 CSV_NAME = "dpg_bench.csv"
 NUM_PICTURES = 4
@@ -106,7 +107,7 @@ def make_sheet(parts: Sequence[Path], sheet: Path) -> None:
 
 
 def cut_sheet(sheet: Path, parts: Sequence[Path]) -> None:
-    """Take a sheet apart where its pictures are not there by themselves."""
+    """Take a sheet apart into its pictures."""
     picture = read_frame(sheet)
     side = len(picture) // 2
     for number, path in enumerate(parts):
@@ -145,23 +146,20 @@ def score_rows(
     return rows
 
 
-def ask_judge(
+def ask_about(
     items: Mapping[str, Sequence[Proposition]], config: DpgConfig
 ) -> dict[tuple[str, int], dict[int, bool]] | None:
     """Return what was answered by item and picture, then by question; None without a judge."""
-    sheets = {item: config.images / f"{item}.png" for item in items}
-    check_there(list(sheets.values()))
-    parts = {item: [part_path(config.images, item, part) for part in range(NUM_PICTURES)] for item in items}
-    for item, sheet in sheets.items():
-        if not all(path.is_file() for path in parts[item]):
-            cut_sheet(sheet, parts[item])
     requests = [
-        {"id": f"{item}/{part}/{each.number}", "image": str(path.resolve()), "question": each.question}
+        (
+            part_path(config.images, item, part),
+            {"id": f"{item}/{part}/{each.number}", "question": each.question},
+        )
         for item, propositions in items.items()
-        for part, path in enumerate(parts[item])
+        for part in range(NUM_PICTURES)
         for each in propositions
     ]
-    answers = judged(requests, Path(config.out), command=config.judge, timeout_s=config.judge_timeout_s)
+    answers = ask_judge(config, requests, what="DPG-Bench")
     if answers is None:
         return None
     return {
@@ -174,24 +172,41 @@ def ask_judge(
     }
 
 
+def draw_or_cut(texts: Mapping[str, str], config: DpgConfig) -> MadeBy | None:
+    """Draw what is missing and make the sheets, or with stage=score cut them; return what drew the pictures.
+
+    Sheets that nobody noted the maker of are cut even if their pictures are there: those may be of others.
+    """
+    sheets = {item: config.images / f"{item}.png" for item in texts}
+    parts = {item: [part_path(config.images, item, n) for n in range(NUM_PICTURES)] for item in texts}
+    wanted = [(texts[item], path) for item, own in parts.items() for path in own]
+    if config.stage is not Stage.score:
+        made_by = generate(config, wanted)
+        for item, own in parts.items():
+            make_sheet(own, sheets[item])
+        return made_by
+    check_there(list(sheets.values()))
+    made_by = find(config, named(config, wanted))
+    for item, own in parts.items():
+        if made_by is None or not all(path.is_file() for path in own):
+            cut_sheet(sheets[item], own)
+    return made_by
+
+
 def run(config: DpgConfig) -> list[Row]:
     """Draw, score, or both."""
     folder = Path(config.data)
     items = read_propositions(folder / CSV_NAME)
-    if config.stage is not Stage.score:
-        texts = {item: (folder / "prompts" / f"{item}.txt").read_text(encoding="utf-8") for item in items}
-        parts = {item: [part_path(config.images, item, n) for n in range(NUM_PICTURES)] for item in items}
-        generate(config, [(texts[item].strip(), path) for item, own in parts.items() for path in own])
-        for item, own in parts.items():
-            make_sheet(own, config.images / f"{item}.png")
+    texts = {item: (folder / "prompts" / f"{item}.txt").read_text(encoding="utf-8").strip() for item in items}
+    made_by = draw_or_cut(texts, config)
     if config.stage is Stage.generate:
         return []
-    said = ask_judge(items, config)
+    said = ask_about(items, config)
     if said is None:
-        say_absent(config, "DPG-Bench")
         return []
     rows = score_rows(items, said, seed=config.seed)
-    publish_benchmark("dpg_bench", config, rows, data=[folder / CSV_NAME])
+    data_hash = hash_texts([hash_files([folder / CSV_NAME]), *texts.values()])
+    publish_benchmark("dpg_bench", config, rows, data_hash=data_hash, made_by=made_by)
     return rows
 
 

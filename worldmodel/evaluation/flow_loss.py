@@ -8,7 +8,6 @@ recordings in `data`; intervals are over recordings.
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import hydra
 import numpy as np
@@ -19,7 +18,7 @@ from rich.progress import track
 from torch import Tensor
 
 from data_tools.builders import make_builders
-from data_tools.config import store, to_dict, to_object
+from data_tools.config import store, to_object
 from data_tools.document_config import DocumentConfig
 from data_tools.documents import Document, FrameKey, Kind, frames_of
 from data_tools.mixture import Mixture
@@ -27,11 +26,11 @@ from data_tools.randomness import generator_for, numpy_generator_for
 from data_tools.trajectory import Trajectory
 from worldmodel.documents import KINDS, PackedBatch, Packer
 from worldmodel.evaluation.intervals import mean_interval
-from worldmodel.evaluation.results import Origin, Row, hash_model, publish
+from worldmodel.evaluation.results import Row, publish_run
 from worldmodel.flow import FlowConfig
 from worldmodel.heldout import sees_other_targets
 from worldmodel.live_latents import LiveLatents
-from worldmodel.model_folder import load_model, resolve
+from worldmodel.model_folder import load_model
 from worldmodel.objective import ObjectiveConfig, flow_errors
 from worldmodel.precision import Precision
 from worldmodel.predictor import WorldModel
@@ -64,6 +63,15 @@ class FlowLossConfig:
     def __post_init__(self) -> None:
         if not self.times or not all(0 <= time < 1 for time in self.times):
             raise ValueError(f"needed times in [0, 1), at least one; got {self.times}")
+        if not self.kinds or not set(self.kinds) <= set(FRAME_KINDS):
+            raise ValueError(
+                f"needed kinds with frames to predict ({', '.join(kind.value for kind in FRAME_KINDS)}), at "
+                f"least one; got {[kind.value for kind in self.kinds]}"
+            )
+        if min(self.num_batches, self.num_rows) < 1:
+            raise ValueError(
+                f"needed num_batches and num_rows of at least 1; got {self.num_batches} and {self.num_rows}"
+            )
 
 
 @dataclass(frozen=True)
@@ -158,16 +166,7 @@ def run(config: FlowLossConfig) -> list[Row]:
     model = load_model(config.model, dtype=config.precision.dtype)
     trajectories = open_recordings([config.data])
     rows = [row for kind in config.kinds for row in measure(model, trajectories, kind, config)]
-    origin = Origin(
-        command="flow_loss",
-        model=config.model,
-        model_hash=hash_model(resolve(config.model)),
-        data=config.data,
-        data_hash=identity_of(trajectories),
-        seed=config.seed,
-        settings=to_dict(config),
-    )
-    publish(Path(config.out), rows, origin)
+    publish_run("flow_loss", config, rows, data=config.data, data_hash=identity_of(trajectories))
     return rows
 
 

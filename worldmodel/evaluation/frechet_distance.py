@@ -20,15 +20,16 @@ from jaxtyping import UInt8
 from omegaconf import MISSING, DictConfig
 from torch import Tensor
 
-from data_tools.config import store, to_dict, to_object
+from data_tools.config import store, to_object
 from data_tools.randomness import numpy_generator_for
 from data_tools.trajectory import TextKind, Trajectory
 from worldmodel.evaluation.features import Encoder, Features, features_of, inception_features
 from worldmodel.evaluation.frechet import Gaussian, frechet_distance
 from worldmodel.evaluation.generators import open_generator
+from worldmodel.evaluation.made_by import begin
 from worldmodel.evaluation.pictures import draw_into, find_pictures, read_squares, square
-from worldmodel.evaluation.results import Origin, Row, hash_files, hash_model, publish
-from worldmodel.model_folder import load_model, resolve
+from worldmodel.evaluation.results import Row, hash_files, publish_run
+from worldmodel.model_folder import load_model
 from worldmodel.precision import Precision
 from worldmodel.recordings import open_recordings
 from worldmodel.representation.cache import identity_of
@@ -134,26 +135,18 @@ def run(config: FrechetConfig) -> list[Row]:
     torch.set_num_threads(config.num_threads)
     representation = load_model(config.model, dtype=config.precision.dtype).representation
     originals = open_originals(config, size=representation.image_size)
-    made = {"reconstruction": reconstructed(representation, originals.pictures)}
-    if originals.captions is not None:
-        made["generation"] = _drawn(config, originals.captions, size=representation.image_size)
+    captions, size = originals.captions, representation.image_size
+    drawn = {} if captions is None else {"generation": _drawn(config, captions, size=size)}
+    made = {"reconstruction": reconstructed(representation, originals.pictures)} | drawn
     rows: dict[tuple[str, str], Row] = {}
     for features in _all_features(config, representation):
         for subset, pictures in made.items():
             rng = numpy_generator_for(config.seed, "halves")
-            found = compare(originals.pictures, pictures, features, subset=subset, rng=rng)
-            rows |= {(row.measure, row.subset): row for row in found}
-    origin = Origin(
-        command="frechet_distance",
-        model=config.model,
-        model_hash=hash_model(resolve(config.model)),
-        data=config.data,
-        data_hash=originals.identity,
-        seed=config.seed,
-        settings=to_dict(config),
-    )
-    publish(Path(config.out), list(rows.values()), origin)
-    return list(rows.values())
+            own = compare(originals.pictures, pictures, features, subset=subset, rng=rng)
+            rows |= {(row.measure, row.subset): row for row in own}
+    found = list(rows.values())
+    publish_run("frechet_distance", config, found, data=config.data, data_hash=originals.identity)
+    return found
 
 
 def _all_features(config: FrechetConfig, representation: Representation) -> list[Features]:
@@ -167,9 +160,11 @@ def _all_features(config: FrechetConfig, representation: Representation) -> list
 def _drawn(
     config: FrechetConfig, captions: Sequence[str], *, size: int
 ) -> UInt8[Tensor, "picture size size 3"]:
+    out = Path(config.out)
+    paths = [out / "pictures" / f"{number:05}.png" for number in range(len(captions))]
+    begin(config, [(path.name, caption) for path, caption in zip(paths, captions, strict=True)])
     model = open_generator(config.model, dtype=config.precision.dtype, seed=config.seed)
-    paths = [Path(config.out) / "pictures" / f"{number:05}.png" for number in range(len(captions))]
-    draw_into(model, list(zip(captions, paths, strict=True)), at_once=AT_ONCE)
+    draw_into(model, list(zip(captions, paths, strict=True)), out, at_once=AT_ONCE)
     return torch.cat(list(read_squares(paths, size=size, at_once=AT_ONCE)))
 
 

@@ -1,11 +1,12 @@
 """GenEval: `python -m worldmodel.evaluation.geneval model=FOLDER data=evaluation_metadata.jsonl out=FOLDER`.
 
 Draws `images/00000/samples/0000.png` and on with `metadata.jsonl` beside them, as the official scorer reads
-them, and scores what a detector finds. A request to the judge is {"id", "image", "classes", "colors"}: the
-path of a picture, the classes that its prompt is about, and the colours that are asked of them; its answer
-{"id", "objects": [{"class", "score", "box": [left, top, right, bottom], "color"}]}, where `color` may be left
-out for objects whose colour nobody asks for. `results=FILE` scores the results of the official
-`evaluate_images.py` instead.
+them, and scores what a detector finds. A request to the judge is {"id", "image", "sha256", "classes",
+"colors"}: path and hash of a picture, the classes that its prompt is about, and the colours to choose from:
+the ten of the benchmark, whichever of them the prompt asks for, or none if it asks for none. Its answer is
+{"id", "objects": [{"class", "score", "box": [left, top, right, bottom], "color"}]}, where `color` is one of
+those ten, and may be left out for objects whose colour nobody asks for. `results=FILE` scores the results of
+the official `evaluate_images.py` instead.
 
 Source: GenEval (arXiv 2310.11513) and the rules of github.com/djghosh13/geneval, `evaluate_images.py` and
 `summary_scores.py`: thresholds 0.3 (0.9 for counting), at most 16 objects a class, 0.1 for positions; the
@@ -29,17 +30,19 @@ from data_tools.whole_file import write_text
 from worldmodel.evaluation.benchmark import (
     BenchmarkConfig,
     Stage,
-    check_there,
-    generate,
+    ask_judge,
+    draw_or_find,
+    named,
     publish_benchmark,
-    say_absent,
 )
 from worldmodel.evaluation.intervals import mean_interval
-from worldmodel.evaluation.judge import judged
-from worldmodel.evaluation.results import Row
+from worldmodel.evaluation.made_by import find
+from worldmodel.evaluation.results import Row, hash_files
 
 THRESHOLD, COUNTING_THRESHOLD = 0.3, 0.9
 MAX_OBJECTS = 16
+COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white")
+"""What the official classifier chooses from: among fewer, a picture of another colour could pass."""
 POSITION_THRESHOLD = 0.1
 
 
@@ -51,6 +54,11 @@ class GenEvalConfig(BenchmarkConfig):
     """Pictures a prompt; the benchmark has 4."""
     results: str | None = None
     """JSON lines of the official scorer, to be summarised."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_samples < 1:
+            raise ValueError(f"needed num_samples of at least 1, got {self.num_samples}")
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,8 @@ class Found:
 def read_metadata(path: Path) -> list[dict[str, Any]]:
     """Read one prompt a line; ValueError for a line that is none."""
     prompts = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    # Not splitlines, which cuts at separators that may stand in a JSON string.
+    for number, line in enumerate(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"), start=1):
         try:
             prompt = json.loads(line)
             assert isinstance(prompt["tag"], str) and isinstance(prompt["prompt"], str)
@@ -208,15 +217,17 @@ def detect(
     pairs = [(prompt, path) for prompt, paths in zip(prompts, pictures, strict=True) for path in paths]
     names = [f"{path.parent.parent.name}/{path.name}" for _, path in pairs]
     requests = [
-        {
-            "id": name,
-            "image": str(path.resolve()),
-            "classes": sorted({each["class"] for each in (*prompt["include"], *prompt.get("exclude", []))}),
-            "colors": sorted({each["color"] for each in prompt["include"] if "color" in each}),
-        }
+        (
+            path,
+            {
+                "id": name,
+                "classes": sorted({e["class"] for e in (*prompt["include"], *prompt.get("exclude", []))}),
+                "colors": list(COLORS) if any("color" in each for each in prompt["include"]) else [],
+            },
+        )
         for name, (prompt, path) in zip(names, pairs, strict=True)
     ]
-    answers = judged(requests, Path(config.out), command=config.judge, timeout_s=config.judge_timeout_s)
+    answers = ask_judge(config, requests, what="GenEval")
     if answers is None:
         return None
     results = []
@@ -242,26 +253,25 @@ def run(config: GenEvalConfig) -> list[Row]:
     """Draw, score, or both."""
     prompts = read_metadata(Path(config.data))
     pictures = layout(prompts, config.images, num_samples=config.num_samples)
+    wanted = [(p["prompt"], path) for p, paths in zip(prompts, pictures, strict=True) for path in paths]
+    is_scored = config.stage is Stage.score and config.results is not None  # the pictures may be elsewhere
+    made_by = find(config, named(config, wanted)) if is_scored else draw_or_find(config, wanted)
     if config.stage is not Stage.score:
         for prompt, paths in zip(prompts, pictures, strict=True):
             write_text(paths[0].parent.parent / "metadata.jsonl", json.dumps(prompt))
-        wanted = [(p["prompt"], path) for p, paths in zip(prompts, pictures, strict=True) for path in paths]
-        generate(config, wanted)
     if config.stage is Stage.generate:
         return []
     if config.results is not None:
-        lines = Path(config.results).read_text(encoding="utf-8").splitlines()
+        lines = Path(config.results).read_text(encoding="utf-8").split("\n")
         results = [json.loads(line) for line in lines if line.strip()]
     else:
-        check_there([path for paths in pictures for path in paths])
         results = detect(prompts, pictures, config)
     if results is None:
-        say_absent(config, "GenEval")
         return []
     text = "".join(json.dumps(each) + "\n" for each in results)
     write_text(Path(config.out) / "results.jsonl", text)
     rows = score_rows(results, seed=config.seed)
-    publish_benchmark("geneval", config, rows, data=[Path(config.data)])
+    publish_benchmark("geneval", config, rows, data_hash=hash_files([Path(config.data)]), made_by=made_by)
     return rows
 
 

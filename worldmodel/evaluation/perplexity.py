@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 
 import hydra
 import numpy as np
@@ -22,15 +21,15 @@ from omegaconf import MISSING, DictConfig
 from rich.progress import track
 from torch import Tensor
 
-from data_tools.config import store, to_dict, to_object
+from data_tools.config import store, to_object
 from data_tools.randomness import numpy_generator_for
 from worldmodel.attend import PackedAttend
 from worldmodel.attention import hybrid_mask
 from worldmodel.evaluation.intervals import ratio_interval
-from worldmodel.evaluation.results import Origin, Row, hash_model, hash_texts, publish
+from worldmodel.evaluation.results import Row, hash_texts, publish_run
 from worldmodel.evaluation.text_files import TextSource, open_sources, read_documents
 from worldmodel.feedforward import Modalities
-from worldmodel.model_folder import load_model, resolve
+from worldmodel.model_folder import load_model
 from worldmodel.precision import Precision
 from worldmodel.predictor import WorldModel
 from worldmodel.transfusion import TokenInputs
@@ -196,16 +195,7 @@ def run(config: PerplexityConfig) -> list[Row]:
     sources = open_sources(config.data)
     model = load_model(config.model, dtype=config.precision.dtype)
     rows, data_hash = evaluate(model, sources, config)
-    origin = Origin(
-        command="perplexity",
-        model=config.model,
-        model_hash=hash_model(resolve(config.model)),
-        data=", ".join(config.data),
-        data_hash=data_hash,
-        seed=config.seed,
-        settings=to_dict(config),
-    )
-    publish(Path(config.out), rows, origin)
+    publish_run("perplexity", config, rows, data=", ".join(config.data), data_hash=data_hash)
     return rows
 
 

@@ -56,16 +56,24 @@ def write_picture(picture: UInt8[Tensor, "height width 3"], path: Path) -> None:
         Image.fromarray(picture.cpu().numpy()).save(temporary, format="PNG")
 
 
-def draw_into(model: Draws, wanted: Sequence[tuple[str, Path]], *, at_once: int) -> int:
-    """Draw a picture for each text into its file; files that are there stay. Return how many were drawn."""
-    missing = [(text, path) for text, path in wanted if not path.is_file()]
-    if len(missing) < len(wanted):
-        print(f"{len(wanted) - len(missing)} of {len(wanted)} pictures are there already", file=sys.stderr)
-    for first in track(range(0, len(missing), at_once), description="drawing"):
-        part = missing[first : first + at_once]
-        drawn = model.draw([text for text, _ in part])
+def draw_into(model: Draws, wanted: Sequence[tuple[str, Path]], folder: Path, *, at_once: int) -> int:
+    """Draw a picture for each text into its file; files that are there stay. Return how many were drawn.
+
+    A picture is drawn by the name of its file below `folder`, and beside the same others whatever is there:
+    a drawing that was stopped and goes on equals one that was not.
+    """
+    num_missing = sum(not path.is_file() for _, path in wanted)
+    if num_missing < len(wanted):
+        print(f"{len(wanted) - num_missing} of {len(wanted)} pictures are there already", file=sys.stderr)
+    for first in track(range(0, len(wanted), at_once), description="drawing"):
+        part = wanted[first : first + at_once]
+        if all(path.is_file() for _, path in part):
+            continue
+        names = [path.relative_to(folder).as_posix() for _, path in part]
+        drawn = model.draw([text for text, _ in part], names=names)
         if len(drawn) != len(part):
             raise ValueError(f"needed {len(part)} pictures, the model drew {len(drawn)}")
         for picture, (_, path) in zip(drawn, part, strict=True):
-            write_picture(picture, path)
-    return len(missing)
+            if not path.is_file():
+                write_picture(picture, path)
+    return num_missing

@@ -11,8 +11,8 @@ from torch import Tensor
 class Draws(Protocol):
     """Makes pictures."""
 
-    def draw(self, texts: Sequence[str]) -> UInt8[Tensor, "batch size size 3"]:
-        """Return one picture a text."""
+    def draw(self, texts: Sequence[str], *, names: Sequence[str]) -> UInt8[Tensor, "batch size size 3"]:
+        """Return one picture a text, from noise that is a function of a seed and the picture's name."""
         ...
 
 

@@ -8,7 +8,6 @@ accuracy stands beside that of the most frequent answer, and of the model with t
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import hydra
 import numpy as np
@@ -16,7 +15,7 @@ import torch
 from jaxtyping import UInt8
 from omegaconf import MISSING, DictConfig
 
-from data_tools.config import store, to_dict, to_object
+from data_tools.config import store, to_object
 from data_tools.frames import Frames
 from data_tools.randomness import numpy_generator_for
 from data_tools.trajectory import TextKind, Trajectory
@@ -34,14 +33,17 @@ from worldmodel.evaluation.asked import (
 from worldmodel.evaluation.generators import Speaker, open_generator
 from worldmodel.evaluation.intervals import mean_interval
 from worldmodel.evaluation.protocols import Captions, Draws
-from worldmodel.evaluation.results import Origin, Row, hash_model, hash_texts, publish
+from worldmodel.evaluation.results import Row, hash_texts, publish_run
 from worldmodel.evaluation.scenes import Scene, ask, draw_random, draw_scene, read_scene, things_in_common
-from worldmodel.model_folder import resolve
 from worldmodel.precision import Precision
 from worldmodel.recordings import open_recordings
 from worldmodel.representation.cache import identity_of
 
-BASELINES = ("majority", "other pictures")
+BASELINES = {
+    "generated": ("majority", "generated, other pictures"),
+    "chosen": ("majority", "chosen, other pictures"),
+}
+"""What each way of answering is held against: what it gains from pictures is over the same way without."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +111,8 @@ def question_rows(model: Speaker, items: Sequence[Asked], *, name: str, config: 
         "generated": generated_answers(model, items, at_once=config.at_once),
         "chosen": likeliest_answers(model, items, candidates, at_once=config.at_once),
         "majority": majority_answers(items),
-        "other pictures": generated_answers(model, others, at_once=config.at_once),
+        "generated, other pictures": generated_answers(model, others, at_once=config.at_once),
+        "chosen, other pictures": likeliest_answers(model, others, candidates, at_once=config.at_once),
     }
     right = {method: is_right(items, said) for method, said in answers.items()}
     rng = numpy_generator_for(config.seed, f"bootstrap/{name}")
@@ -165,7 +168,9 @@ def drawing_rows(model: Draws, scenes: Sequence[Scene], config: QuestionsConfig)
     read: list[Scene] = []
     for first in range(0, len(scenes), config.at_once):
         part = scenes[first : first + config.at_once]
-        read += [read_scene(picture.numpy()) for picture in model.draw([scene.caption for scene in part])]
+        names = [f"scene {first + number}" for number in range(len(part))]
+        drawn = model.draw([scene.caption for scene in part], names=names)
+        read += [read_scene(picture.numpy()) for picture in drawn]
     own = np.array([things_in_common(a, b) for a, b in zip(scenes, read, strict=True)])
     turned = [*read[1:], read[0]]
     other = np.array([things_in_common(a, b) for a, b in zip(scenes, turned, strict=True)])
@@ -213,16 +218,8 @@ def run(config: QuestionsConfig) -> list[Row]:
     torch.set_num_threads(config.num_threads)
     model = open_generator(config.model, dtype=config.precision.dtype, seed=config.seed)
     rows, data_hash = evaluate(model, config)
-    origin = Origin(
-        command="questions",
-        model=config.model,
-        model_hash=hash_model(resolve(config.model)),
-        data=config.data or f"{config.num_scenes} scenes",
-        data_hash=data_hash,
-        seed=config.seed,
-        settings=to_dict(config),
-    )
-    publish(Path(config.out), rows, origin)
+    data = config.data or f"{config.num_scenes} scenes"
+    publish_run("questions", config, rows, data=data, data_hash=data_hash)
     return rows
 
 

@@ -5,13 +5,17 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from data_tools.config import to_dict
 from data_tools.provenance import current_commit, installed_versions
 from data_tools.whole_file import whole_file, write_text
 from worldmodel.evaluation.intervals import Interval
+from worldmodel.model_folder import resolve
 
 JSON_NAME = "results.json"
 PARQUET_NAME = "results.parquet"
@@ -80,6 +84,53 @@ def publish(out: Path, rows: Sequence[Row], origin: Origin, *, console: Console 
     (console or Console()).print(as_table(rows, title=origin.command))
 
 
+@runtime_checkable
+class Settings(Protocol):
+    """What the settings of every evaluation say."""
+
+    @property
+    def model(self) -> str | None:
+        """Model folder, or the name of one that ships; None where files alone are scored."""
+        ...
+
+    @property
+    def out(self) -> str:
+        """Folder that gets the rows."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """What all draws come from."""
+        ...
+
+
+def publish_run(
+    command: str,
+    settings: Settings,
+    rows: Sequence[Row],
+    *,
+    data: str,
+    data_hash: str,
+    model_hash: str | None = None,
+) -> None:
+    """Publish the rows of a command that ran with these settings.
+
+    `model_hash` is of what made files that were there already; None takes that of the model in the settings.
+    """
+    if model_hash is None and settings.model is not None:
+        model_hash = hash_model(resolve(settings.model))
+    origin = Origin(
+        command=command,
+        model=settings.model,
+        model_hash=model_hash,
+        data=data,
+        data_hash=data_hash,
+        seed=settings.seed,
+        settings=to_dict(settings),
+    )
+    publish(Path(settings.out), rows, origin)
+
+
 def _write_parquet(path: Path, rows: Sequence[Row], facts: Mapping[str, object]) -> None:
     import pyarrow as pa  # noqa: PLC0415 - training imports this package and needs no Parquet
     import pyarrow.parquet as pq  # noqa: PLC0415
@@ -102,9 +153,9 @@ def as_table(rows: Sequence[Row], *, title: str) -> Table:
         interval = (
             "" if row.low is None or row.high is None else f"{row.low:.4g} to {row.high:.4g} ({row.over})"
         )
-        # Brackets in measures are names of encoders, not markup.
-        measure = row.measure.replace("[", r"\[")
-        table.add_row(measure, row.subset, f"{row.value:.4g}", interval, f"{row.n} {row.unit}")
+        # As plain text: brackets in names of encoders, questions and sources are no markup.
+        cells = (row.measure, row.subset, f"{row.value:.4g}", interval, f"{row.n} {row.unit}")
+        table.add_row(*(Text(cell) for cell in cells))
     return table
 
 
@@ -118,6 +169,11 @@ def hash_files(paths: Iterable[Path]) -> str:
                 content.update(block)
         digest.update(f"{path.name}\0{content.hexdigest()}\0".encode())
     return digest.hexdigest()[:16]
+
+
+def hash_sizes(paths: Iterable[Path]) -> str:
+    """Return a hash of the names and sizes of files, for those that are too many to be read once more."""
+    return hash_texts(f"{path.name} {path.stat().st_size}" for path in paths)
 
 
 def hash_texts(texts: Iterable[str]) -> str:

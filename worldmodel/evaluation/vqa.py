@@ -27,9 +27,10 @@ from worldmodel.evaluation.asked import Asked, generated_answers, with_other_pic
 from worldmodel.evaluation.benchmark import BenchmarkConfig, Stage, publish_benchmark
 from worldmodel.evaluation.generators import open_generator
 from worldmodel.evaluation.intervals import mean_interval
+from worldmodel.evaluation.made_by import MadeBy, begin, find
 from worldmodel.evaluation.pictures import square
 from worldmodel.evaluation.protocols import Answers
-from worldmodel.evaluation.results import Row
+from worldmodel.evaluation.results import Row, hash_files
 from worldmodel.evaluation.vqa_accuracy import accuracy
 
 
@@ -164,6 +165,25 @@ def answer_into(model: Answers, questions: Sequence[VqaQuestion], config: VqaCon
         write_text(answers_path(config, name), json.dumps(content))
 
 
+def answer_or_find(questions: Sequence[VqaQuestion], config: VqaConfig) -> MadeBy | None:
+    """Write the answers, or with stage=score check that they are there; return what made them, if known."""
+    if config.stage is Stage.score:
+        read_answers(questions, answers_path(config, "model"))
+        return find(config, named(questions, config))
+    made_by = begin(config, named(questions, config))
+    assert config.model is not None
+    model = open_generator(config.model, dtype=config.precision.dtype, seed=config.seed)
+    answer_into(model, questions, config)
+    return made_by
+
+
+def named(questions: Sequence[VqaQuestion], config: VqaConfig) -> list[tuple[str, str]]:
+    """Return the number of each question, and what the model is shown: it and the photo."""
+    return [
+        (str(each.number), f"{each.image.name} at {config.size} px: {each.question}") for each in questions
+    ]
+
+
 def read_answers(questions: Sequence[VqaQuestion], path: Path) -> list[str]:
     """Read answers in the official form, in the order of the questions; ValueError if one is missing."""
     if not path.is_file():
@@ -180,16 +200,11 @@ def run(config: VqaConfig) -> list[Row]:
     """Answer, score, or both."""
     torch.set_num_threads(config.num_threads)
     questions = read_questions(config)
-    if config.stage is not Stage.score:
-        if config.model is None:
-            raise ValueError("needed a model to answer with, got none; give model=FOLDER, or stage=score")
-        answer_into(
-            open_generator(config.model, dtype=config.precision.dtype, seed=config.seed), questions, config
-        )
-    if config.stage is Stage.generate:
-        return []
-    if config.annotations is None:
+    if config.annotations is None and config.stage is not Stage.generate:
         raise ValueError("needed what people answered: give annotations=FILE, or stage=generate")
+    made_by = answer_or_find(questions, config)
+    if config.annotations is None or config.stage is Stage.generate:
+        return []
     answers: dict[str, Sequence[str]] = {
         "model": read_answers(questions, answers_path(config, "model")),
         "majority": majority(questions),
@@ -197,7 +212,8 @@ def run(config: VqaConfig) -> list[Row]:
     if answers_path(config, "other_pictures").is_file():
         answers["other pictures"] = read_answers(questions, answers_path(config, "other_pictures"))
     rows = score_rows(questions, answers, seed=config.seed)
-    publish_benchmark("vqa", config, rows, data=[Path(config.data), Path(config.annotations)])
+    data_hash = hash_files([Path(config.data), Path(config.annotations)])
+    publish_benchmark("vqa", config, rows, data_hash=data_hash, made_by=made_by)
     return rows
 
 

@@ -1,7 +1,7 @@
 """WISE: `python -m worldmodel.evaluation.wise model=FOLDER data=FOLDER out=FOLDER`.
 
 `data` is a JSON file of WISE, or the folder of all three. Draws `images/<prompt_id>.png`, as the official
-scorer reads them. A request to the judge is {"id", "image", "prompt", "explanation"}, its answer
+scorer reads them. A request to the judge is {"id", "image", "sha256", "prompt", "explanation"}, its answer
 {"id", "consistency", "realism", "aesthetic_quality"}, each 0, 1 or 2; the official judge is
 GPT-4o-2024-05-13 with the instructions of `gpt_eval.py`, and scores of another are not comparable.
 
@@ -25,14 +25,13 @@ from data_tools.randomness import numpy_generator_for
 from worldmodel.evaluation.benchmark import (
     BenchmarkConfig,
     Stage,
-    check_there,
-    generate,
+    ask_judge,
+    draw_or_find,
     publish_benchmark,
-    say_absent,
 )
 from worldmodel.evaluation.intervals import mean_interval
-from worldmodel.evaluation.judge import Answer, judged
-from worldmodel.evaluation.results import Row
+from worldmodel.evaluation.judge import Answer
+from worldmodel.evaluation.results import Row, hash_files
 
 WEIGHTS = {"consistency": 0.7, "realism": 0.2, "aesthetic_quality": 0.1}
 CATEGORIES = {  # last prompt_id and weight in the overall score
@@ -127,28 +126,21 @@ def run(config: WiseConfig) -> list[Row]:
     files = prompt_files(Path(config.data))
     prompts = read_prompts(files)
     pictures = [config.images / f"{each.number}.png" for each in prompts]
-    if config.stage is not Stage.score:
-        texts = [each.prompt for each in prompts]
-        generate(config, list(zip(texts, pictures, strict=True)))
+    made_by = draw_or_find(
+        config, [(each.prompt, path) for each, path in zip(prompts, pictures, strict=True)]
+    )
     if config.stage is Stage.generate:
         return []
-    check_there(pictures)
     requests = [
-        {
-            "id": str(each.number),
-            "image": str(path.resolve()),
-            "prompt": each.prompt,
-            "explanation": each.explanation,
-        }
+        (path, {"id": str(each.number), "prompt": each.prompt, "explanation": each.explanation})
         for each, path in zip(prompts, pictures, strict=True)
     ]
-    answers = judged(requests, Path(config.out), command=config.judge, timeout_s=config.judge_timeout_s)
+    answers = ask_judge(config, requests, what="WiScore")
     if answers is None:
-        say_absent(config, "WiScore")
         return []
     scores = {each.number: wi_score(answers[str(each.number)]) for each in prompts}
     rows = score_rows(prompts, scores, seed=config.seed)
-    publish_benchmark("wise", config, rows, data=files)
+    publish_benchmark("wise", config, rows, data_hash=hash_files(files), made_by=made_by)
     return rows
 
 

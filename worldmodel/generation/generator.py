@@ -50,7 +50,7 @@ class Generator:
     """Generates with a world model; its random stream goes on from call to call.
 
     All methods work on batches whose members may differ in length; each member gets what it would get alone,
-    if nothing is drawn.
+    if nothing is drawn. Pictures with names begin from noise of their own, whatever was drawn before.
     """
 
     def __init__(self, model: WorldModel, config: GenerationConfig | None = None) -> None:
@@ -91,16 +91,31 @@ class Generator:
         return sequences.nats([[text] for text in texts])[:, 0]
 
     @torch.inference_mode()
-    def draw(self, texts: Sequence[str]) -> UInt8[Tensor, "batch size size 3"]:
-        """Draw a frame for each caption."""
-        return self.model.decode(self.draw_latents(texts))
+    def draw(
+        self, texts: Sequence[str], *, names: Sequence[str] | None = None
+    ) -> UInt8[Tensor, "batch size size 3"]:
+        """Draw a frame for each caption: see `draw_latents`."""
+        return self.model.decode(self.draw_latents(texts, names=names))
 
     @torch.inference_mode()
-    def draw_latents(self, texts: Sequence[str]) -> Float[Tensor, "batch token channel"]:
-        """Draw a frame for each caption, and leave it in latents."""
+    def draw_latents(
+        self, texts: Sequence[str], *, names: Sequence[str] | None = None
+    ) -> Float[Tensor, "batch token channel"]:
+        """Draw a frame for each caption, and leave it in latents.
+
+        With names, one a caption, the noise of each is a function of the seed and its name alone; without,
+        the next of the stream.
+        """
         if not texts:
             raise ValueError("needed at least one text to draw, got none")
-        return self._imagine(self._sequences([[text] for text in texts]))
+        sequences = self._sequences([[text] for text in texts])
+        if names is None:
+            return self._imagine(sequences)
+        if len(names) != len(texts):
+            raise ValueError(f"needed a name for each of {len(texts)} texts, got {len(names)}")
+        streams = [generator_for(self.config.seed, f"noise/{name}") for name in names]
+        noise = torch.stack([torch.randn(sequences.frame_shape[1:], generator=each) for each in streams])
+        return sequences.imagine(noise, self.config.frame, torch.ones(len(sequences), dtype=torch.bool))
 
     @torch.inference_mode()
     def edit(

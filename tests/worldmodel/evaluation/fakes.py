@@ -17,7 +17,7 @@ class Seer:
 
     size = 48
 
-    def draw(self, texts: Sequence[str]) -> torch.Tensor:
+    def draw(self, texts: Sequence[str], *, names: Sequence[str]) -> torch.Tensor:
         return torch.from_numpy(np.stack([draw_scene(parse(text), size=self.size) for text in texts]))
 
     def caption(self, frames: torch.Tensor) -> list[str]:
@@ -38,7 +38,7 @@ class Seer:
 class Mute:
     """Draws grey, and says the same of everything."""
 
-    def draw(self, texts: Sequence[str]) -> torch.Tensor:
+    def draw(self, texts: Sequence[str], *, names: Sequence[str]) -> torch.Tensor:
         return torch.full((len(texts), 24, 24, 3), 128, dtype=torch.uint8)
 
     def caption(self, frames: torch.Tensor) -> list[str]:
@@ -92,7 +92,7 @@ def judge_program(folder: Path, body: str) -> list[str]:
         f"def judge(request):\n    {body}\n"
         "for line in sys.stdin:\n"
         "    request = json.loads(line)\n"
-        "    print(json.dumps({'id': request['id'], **judge(request)}))\n"
+        "    print(json.dumps({'id': request['id'], **judge(request)}), flush=True)\n"
     )
     return [sys.executable, str(path)]
 

@@ -1,18 +1,25 @@
 """GenEval, DPG-Bench and WISE on tiny files of their form, with judges that are programs."""
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from tests.worldmodel.evaluation.fakes import Mute, judge_program, write_json
+from tests.worldmodel.evaluation.fakes import Mute, judge_program, write_json, write_pictures
 from worldmodel.evaluation import benchmark, dpg_bench, geneval, wise
 from worldmodel.evaluation.benchmark import Stage
 from worldmodel.evaluation.dpg_bench import DpgConfig, Proposition, item_score, read_propositions
 from worldmodel.evaluation.geneval import Found, GenEvalConfig, check, relations
+from worldmodel.evaluation.pictures import write_picture
+from worldmodel.evaluation.results import hash_model
 from worldmodel.evaluation.wise import WiseConfig, wi_score
+from worldmodel.model_folder import resolve
+from worldmodel.precision import Precision
 
 GENEVAL = [
     {"tag": "counting", "include": [{"class": "dog", "count": 2}], "exclude": [{"class": "dog", "count": 3}]},
@@ -72,9 +79,83 @@ def test_geneval_without_detector_has_no_rows(tmp_path, capsys):
     assert "no GenEval" in capsys.readouterr().err
 
 
+def test_a_detector_chooses_among_all_colours_if_any_is_asked_for(tmp_path):
+    geneval.run(geneval_config(tmp_path, num_samples=1))
+    lines = (tmp_path / "out" / "requests.jsonl").read_text().splitlines()
+    ten = ["red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white"]
+    assert [json.loads(line)["colors"] for line in lines] == [[], [], ten]
+
+
 def test_geneval_refuses_missing_pictures(tmp_path):
     with pytest.raises(FileNotFoundError, match="6 of 6"):
         geneval.run(geneval_config(tmp_path, stage=Stage.score))
+
+
+def test_pictures_of_another_model_seed_or_prompt_are_refused(tmp_path):
+    drawn = geneval_config(tmp_path, stage=Stage.generate)
+    geneval.run(drawn)
+    others = {
+        "seed 1, got 0": replace(drawn, seed=1),
+        "precision bfloat16, got float32": replace(drawn, precision=Precision.bfloat16),
+        "texts_hash": replace(drawn, num_samples=1),
+        "model_hash": replace(drawn, model=str(other_model(tmp_path))),
+    }
+    for match, config in others.items():
+        for stage in (Stage.generate, Stage.score):
+            with pytest.raises(ValueError, match=match) as raised:
+                geneval.run(replace(config, stage=stage))
+            assert "another `out`" in str(raised.value)
+
+
+def other_model(folder: Path) -> Path:
+    for name in ("model.json", "tokenizer.json"):
+        write_json(folder / "other" / name, name)
+    return folder / "other"
+
+
+def test_scores_carry_the_model_that_drew(tmp_path):
+    detector = judge_program(tmp_path, DETECTOR)
+    geneval.run(geneval_config(tmp_path, stage=Stage.generate))
+    geneval.run(geneval_config(tmp_path, stage=Stage.score, model=None, judge=detector))
+    content = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert content["model"] == "nano" and content["model_hash"] == hash_model(resolve("nano"))
+
+
+def test_pictures_of_nobody_knows_whom_are_neither_finished_nor_named_after_a_model(tmp_path):
+    detector = judge_program(tmp_path, DETECTOR)
+    geneval.run(geneval_config(tmp_path, stage=Stage.generate))
+    (tmp_path / "out" / "made_by.json").unlink()
+    with pytest.raises(ValueError, match="empty"):
+        geneval.run(geneval_config(tmp_path))
+    with pytest.raises(ValueError, match="leave out model"):
+        geneval.run(geneval_config(tmp_path, stage=Stage.score, judge=detector))
+    assert geneval.run(geneval_config(tmp_path, stage=Stage.score, judge=detector, model=None))
+    content = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert content["model"] is content["model_hash"] is None
+    (tmp_path / "out" / "made_by.json").write_text("[]")
+    with pytest.raises(ValueError, match="no note"):
+        geneval.run(geneval_config(tmp_path))
+
+
+def test_answers_are_to_the_pictures_that_are_there(tmp_path):
+    geneval.run(geneval_config(tmp_path, judge=judge_program(tmp_path, DETECTOR)))
+    write_pictures([tmp_path / "out" / "images" / "00001" / "samples" / "0001.png"])
+    with pytest.raises(ValueError, match="other requests"):
+        geneval.run(geneval_config(tmp_path))
+
+
+def test_what_cannot_judge_is_refused_before_anything_is_drawn(tmp_path):
+    with pytest.raises(ValueError, match="empty list"):
+        geneval.run(geneval_config(tmp_path, judge=[]))
+    with pytest.raises(FileNotFoundError, match="no program"):
+        geneval.run(geneval_config(tmp_path, judge=[str(tmp_path)]))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("setting", ["at_once", "num_samples"])
+def test_sizes_of_nothing_are_refused(tmp_path, setting):
+    with pytest.raises(ValueError, match=f"{setting}.* at least 1"):
+        geneval_config(tmp_path, **{setting: 0})
 
 
 def test_pictures_that_are_there_are_not_drawn_again(tmp_path):
@@ -84,6 +165,13 @@ def test_pictures_that_are_there_are_not_drawn_again(tmp_path):
     path.write_bytes(b"mine")
     geneval.run(config)
     assert path.read_bytes() == b"mine"
+
+
+def test_separators_inside_a_prompt_end_no_line(tmp_path):
+    prompt = {**GENEVAL[0], "prompt": "one\u2028two\u0085three"}
+    path = tmp_path / "a.jsonl"
+    path.write_text((json.dumps(prompt, ensure_ascii=False) + "\n") * 2, encoding="utf-8")
+    assert geneval.read_metadata(path) == [prompt, prompt]
 
 
 @pytest.mark.parametrize(
@@ -151,6 +239,21 @@ def test_dpg_scores_sheets_that_others_drew(tmp_path):
     for name in ("p0", "17"):
         Image.fromarray(sheet).save(config.images / f"{name}.png")
     assert values(dpg_bench.run(config))["overall"] == pytest.approx(25)
+
+
+def test_dpg_scores_sheets_that_were_exchanged(tmp_path):
+    judge = judge_program(
+        tmp_path,
+        "from PIL import Image; pixel = Image.open(request['image']).getpixel((0, 0));"
+        " return {'answer': 'yes' if pixel[0] else 'no'}",
+    )
+    config = dpg_config(tmp_path, stage=Stage.score, model=None, judge=judge)
+    for value, expected in ((0, 0), (200, 100)):
+        for name in ("p0", "17"):
+            write_picture(torch.full((12, 12, 3), value, dtype=torch.uint8), config.images / f"{name}.png")
+            # Older than the pictures that were cut from the sheets before.
+            os.utime(config.images / f"{name}.png", (0, 0))
+        assert values(dpg_bench.run(config))["overall"] == expected
 
 
 def test_a_no_is_handed_down_step_by_step():

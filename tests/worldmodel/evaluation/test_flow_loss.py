@@ -91,9 +91,18 @@ def test_frames_and_errors_are_matched(model, monkeypatch):
     assert rows[0].n == len(seen) > 4
 
 
-def test_times_at_data_are_refused():
-    with pytest.raises(ValueError, match="times"):
-        config(times=[1.0])
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"times": [1.0]}, "times"),
+        ({"kinds": [Kind.video, Kind.text]}, r"kinds with frames to predict .*'text'"),
+        ({"kinds": []}, "at least one"),
+        ({"num_batches": 0}, "num_batches .*got 0 and 2"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(settings, match):
+    with pytest.raises(ValueError, match=match):
+        config(**settings)
 
 
 def test_latents_are_those_of_the_representation_whatever_is_asked_at_once(model):

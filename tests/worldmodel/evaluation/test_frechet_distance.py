@@ -1,7 +1,10 @@
 """Frechet distances of pictures: named after what they are taken in, and FID only with its own weights."""
 
+import json
 import sys
 import types
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +74,8 @@ def test_the_command_compares_pictures_and_drawings(tmp_path, monkeypatch):
     rows = frechet_distance.run(run)
     assert {row.subset for row in rows} == {"reconstruction", "generation", "halves of the originals"}
     assert len(list((tmp_path / "out" / "pictures").glob("*.png"))) == 4
+    with pytest.raises(ValueError, match="needed seed 1, got 0"):
+        frechet_distance.run(replace(run, seed=1))
 
 
 def test_pictures_alone_cannot_be_drawn_from(tmp_path):
@@ -149,7 +154,7 @@ def coco(folder: Path, **settings: object) -> CocoConfig:
         "data": str(path),
         "photos": str(folder / "val2014"),
         "out": str(folder / "out"),
-        "num_captions": 5,
+        "num_captions": 2,
         "size": 8,
         "encoder": "folder",
     }
@@ -159,19 +164,49 @@ def coco(folder: Path, **settings: object) -> CocoConfig:
 def test_coco_draws_captions_and_is_fid_only_with_inception(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "open_generator", lambda name, dtype, seed: Mute())
     monkeypatch.setattr(coco_fid, "load_representation", lambda folder: BlurRepresentation())
-    (row,) = coco_fid.run(coco(tmp_path))
-    assert (row.measure, row.n) == ("coco/frechet_distance[blur:abc]", 5) and row.value > 0
-    assert len(list((tmp_path / "out" / "images").glob("10?.png"))) == 5
+    row, reference = coco_fid.run(coco(tmp_path))
+    assert (row.measure, row.n) == ("coco/frechet_distance[blur:abc]", 2) and row.value > 0
+    assert (reference.measure, reference.subset, reference.value) == ("coco/reference", "photos", 2)
+    assert len(list((tmp_path / "out" / "images").glob("10?.png"))) == 2
     inception = Features("inception", features_of(BlurRepresentation()).describe)
     monkeypatch.setattr(coco_fid, "inception_features", lambda path: inception)
     measures = [each.measure for each in coco_fid.run(coco(tmp_path, inception="weights"))]
-    assert measures == ["coco/frechet_distance[blur:abc]", "coco_fid"]
+    assert measures == ["coco/frechet_distance[blur:abc]", "coco_fid", "coco/reference"]
+
+
+def test_coco_draws_photos_without_replacement_and_any_one_of_their_captions(tmp_path):
+    captions = coco_fid.read_captions(Path(coco(tmp_path).data))
+    seen: Counter[int] = Counter()
+    for seed in range(300):
+        chosen = coco_fid.choose(captions, 2, seed=seed)
+        assert len({each.file_name for each in chosen}) == 2
+        seen.update(each.number for each in chosen)
+    # Each of six captions with the chance of its photo, two thirds, by one half.
+    assert sorted(seen) == list(range(100, 106)) and 70 < min(seen.values()) <= max(seen.values()) < 130
+
+
+def test_photos_are_part_of_the_data_and_missed_before_anything_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "open_generator", lambda name, dtype, seed: Mute())
+    monkeypatch.setattr(coco_fid, "load_representation", lambda folder: BlurRepresentation())
+    config = coco(tmp_path, num_captions=3)
+    hashes = set()
+    for size in (12, 13):
+        write_pictures(list((tmp_path / "val2014").glob("*.jpg")), size=size)
+        coco_fid.run(config)
+        hashes.add(json.loads((tmp_path / "out" / "results.json").read_text())["data_hash"])
+    assert len(hashes) == 2
+    next((tmp_path / "val2014").glob("*.jpg")).unlink()
+    with pytest.raises(FileNotFoundError, match="1 of 3 photos"):
+        coco_fid.run(replace(config, out=str(tmp_path / "new")))
+    assert not (tmp_path / "new").exists()
 
 
 def test_coco_needs_features_captions_and_the_form_of_its_file(tmp_path):
     with pytest.raises(ValueError, match="needed features"):
         coco_fid.run(coco(tmp_path, encoder=None))
-    with pytest.raises(ValueError, match="lower num_captions"):
-        coco_fid.choose(coco_fid.read_captions(tmp_path / "captions_val2014.json"), 7, seed=0)
+    with pytest.raises(ValueError, match="needed 4 photos with captions, there are 3; lower num_captions"):
+        coco_fid.choose(coco_fid.read_captions(tmp_path / "captions_val2014.json"), 4, seed=0)
     with pytest.raises(ValueError, match="captions_val2014"):
         coco_fid.read_captions(write_json(tmp_path / "a.json", {"images": []}))
+    with pytest.raises(ValueError, match="num_captions of at least 2"):
+        coco(tmp_path, num_captions=1)

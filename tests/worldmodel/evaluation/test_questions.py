@@ -31,8 +31,9 @@ def test_a_model_that_sees_is_right_about_scenes_and_draws_them():
     for kind in ("all", "count", "presence", "colour", "shape", "place"):
         assert found["scenes/question/accuracy/generated", kind] == 1
     assert found["scenes/question/accuracy/chosen", "all"] == 1
-    assert found["scenes/question/accuracy/other pictures", "all"] < 0.6
-    assert found["scenes/question/accuracy/generated - other pictures", "all"] > 0.4
+    for way in ("generated", "chosen"):
+        assert found[f"scenes/question/accuracy/{way}, other pictures", "all"] < 0.6
+        assert found[f"scenes/question/accuracy/{way} - {way}, other pictures", "all"] > 0.4
     assert found["scenes/caption/word_f1/model", "all"] == 1
     assert found["scenes/drawn_things_f1/model", "all"] == 1
     assert found["scenes/drawn_things_f1/other captions", "all"] < 0.2
@@ -40,7 +41,8 @@ def test_a_model_that_sees_is_right_about_scenes_and_draws_them():
 
 def test_a_model_that_sees_nothing_gains_nothing_from_pictures():
     found = values(evaluate(Mute(), config())[0])
-    assert found["scenes/question/accuracy/generated - other pictures", "all"] == 0
+    for way in ("generated", "chosen"):
+        assert found[f"scenes/question/accuracy/{way} - {way}, other pictures", "all"] == 0
     assert found["scenes/question/accuracy/generated - majority", "all"] < 0
     assert found["scenes/drawn_things_f1/model", "all"] == 0
     assert found["scenes/caption/word_f1/model", "all"] == 0

@@ -9,7 +9,16 @@ import pytest
 from rich.console import Console
 
 from worldmodel.evaluation.intervals import Interval
-from worldmodel.evaluation.results import Origin, Row, hash_files, hash_model, hash_texts, publish
+from worldmodel.evaluation.results import (
+    Origin,
+    Row,
+    as_table,
+    hash_files,
+    hash_model,
+    hash_sizes,
+    hash_texts,
+    publish,
+)
 
 ORIGIN = Origin(
     command="perplexity",
@@ -52,6 +61,24 @@ def test_rows_are_written_in_three_forms(tmp_path):
     assert json.loads(table[0]["versions"]) == content["versions"]
     for word in ("frechet_distance[rae:1a]", "1 to 2 (recordings)", "8 pictures"):
         assert word in shown.getvalue()
+
+
+def test_names_are_shown_as_they_are():
+    names = ("is it [bold]red[/bold]?", "[/] :cat:", "a\\")
+    rows = [Row(measure=name, subset=name, value=1.0, n=1, unit="x") for name in names]
+    shown = io.StringIO()
+    Console(file=shown, width=160).print(as_table(rows, title="t"))
+    assert all(shown.getvalue().count(name) == 2 for name in names)
+
+
+def test_sizes_and_names_stand_for_files(tmp_path: Path):
+    path = tmp_path / "a.jpg"
+    path.write_text("12")
+    first = hash_sizes([path])
+    path.write_text("34")
+    assert hash_sizes([path]) == first
+    path.write_text("345")
+    assert hash_sizes([path]) != first != hash_sizes([path, path])
 
 
 def test_hashes_change_with_content_order_and_borders(tmp_path: Path):

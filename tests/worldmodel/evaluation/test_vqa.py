@@ -102,6 +102,18 @@ def test_the_command_answers_in_the_official_form_and_scores(tmp_path, monkeypat
     assert {(row.measure, row.subset): row.value for row in scored} == found
 
 
+def test_answers_of_others_are_refused_and_scores_carry_the_model_that_answered(tmp_path, monkeypatch):
+    monkeypatch.setattr(vqa, "open_generator", lambda model, dtype, seed: Mute())
+    vqa.run(config(tmp_path, stage=Stage.generate))
+    vqa.run(config(tmp_path, stage=Stage.score, model=None))
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["model"] == "nano"
+    for stage in (Stage.both, Stage.score):
+        with pytest.raises(ValueError, match="needed seed 1, got 0"):
+            vqa.run(config(tmp_path, stage=stage, seed=1))
+        with pytest.raises(ValueError, match="texts_hash"):
+            vqa.run(config(tmp_path, stage=stage, size=9))
+
+
 def test_majority_is_by_type_of_question(tmp_path):
     assert majority(read_questions(config(tmp_path))) == ["yes", "2", "yes", "2"]
 
@@ -113,6 +125,7 @@ def test_missing_answers_annotations_and_forms_are_refused(tmp_path, monkeypatch
     write_json(tmp_path / "out" / "answers" / "model.json", [{"question_id": 420, "answer": "x"}])
     with pytest.raises(ValueError, match="no answer to 3 of 4"):
         vqa.run(config(tmp_path, stage=Stage.score))
+    monkeypatch.setattr(vqa, "open_generator", None)  # nothing is answered then
     with pytest.raises(ValueError, match="annotations=FILE"):
         vqa.run(config(tmp_path, annotations=None))
     with pytest.raises(ValueError, match="form of VQA"):

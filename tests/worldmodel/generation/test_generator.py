@@ -142,6 +142,20 @@ def test_drawing_is_the_frame_after_a_caption(world_model, reference):
     assert Generator(world_model, CONFIG).draw(texts).shape == (2, 8, 8, 3)
 
 
+def test_named_drawings_are_functions_of_seed_and_name(world_model, reference):
+    texts, names = ["a wall ahead", "turn left", "two metres"], ["a.png", "b.png", "c.png"]
+    generator = Generator(world_model, CONFIG)
+    found = generator.draw_latents(texts, names=names)
+    noise = torch.randn(NUM_LATENTS, CHANNELS, generator=generator_for(CONFIG.seed, "noise/b.png"))
+    torch.testing.assert_close(found[1], reference.frame([texts[1]], noise, CONFIG), **TOLERANCE)
+    # Neither what was drawn before nor what is drawn beside changes a picture.
+    torch.testing.assert_close(
+        generator.draw_latents(texts[:0:-1], names=names[:0:-1]), found[[2, 1]], **TOLERANCE
+    )
+    with pytest.raises(ValueError, match="a name for each of 3 texts"):
+        generator.draw(texts, names=names[:2])
+
+
 @pytest.mark.parametrize("instruction", ["turn left 30 degrees", ACTION])
 def test_editing_is_a_step_of_the_world_model(world_model, frame, instruction):
     found = Generator(world_model, CONFIG).edit_latents(frame(7)[None], [instruction])
