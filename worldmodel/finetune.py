@@ -6,7 +6,6 @@ on from its last checkpoint. `out` then holds `model/`, `steps/`, `log.jsonl` an
 pretraining.
 """
 
-import hashlib
 import json
 import sys
 import time
@@ -40,6 +39,7 @@ from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.question_sets import QuestionSet, read_question_set
 from worldmodel.ranks import Ranks
 from worldmodel.representation.interface import sizes_of
+from worldmodel.tensor_file import hash_tensors
 from worldmodel.trainer import Trainer, make_trainer, train_step
 from worldmodel.training_log import TrainingLog
 from worldmodel.training_record import make_record
@@ -232,13 +232,9 @@ def _write_model(
 
 def _settings_of_run(model: WorldModel, config: FinetuneConfig, lesson: Lesson) -> dict[str, object]:
     """Return all that the outcome of a run depends on."""
-    digest = hashlib.sha256()
-    for name, tensor in model.transfusion.state_dict().items():
-        digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().float().cpu().numpy().tobytes())
     settings = {name: value for name, value in to_dict(config).items() if name not in FREE}
     return settings | {
-        "weights": digest.hexdigest()[:16],
+        "weights": hash_tensors(model.transfusion.state_dict()),
         "examples": lesson.identity,
         "num_examples": sum(document.kind is Kind.question for document in lesson.documents),
         "num_steps": lesson.num_batches,

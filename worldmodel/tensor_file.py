@@ -1,5 +1,6 @@
 """Tensor file: named tensors and a JSON note in one safetensors file, written whole or not at all."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,3 +61,12 @@ def smallest(tensor: Tensor) -> Tensor:
     """Return a tensor in bfloat16 if nothing is lost by that, else as it is."""
     rounded = tensor.to(torch.bfloat16)
     return rounded if tensor.is_floating_point() and torch.equal(rounded.to(tensor), tensor) else tensor
+
+
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Return a hash of names, shapes and values (as float32) in their order."""
+    digest = hashlib.sha256()
+    for name, tensor in tensors.items():
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -85,13 +85,17 @@ def named(config: BenchmarkConfig, wanted: Sequence[tuple[str, Path]]) -> list[t
     return [(path.relative_to(config.out).as_posix(), text) for text, path in wanted]
 
 
-def check_there(paths: Sequence[Path]) -> None:
+def check_there(
+    paths: Sequence[Path],
+    *,
+    what: str = "pictures",
+    remedy: str = "draw them with stage=generate (it goes on where it stopped)",
+) -> None:
     """Refuse to score an incomplete set: FileNotFoundError that counts what is missing."""
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{len(missing)} of {len(paths)} pictures are missing, the first is {missing[0]}; draw them with "
-            "stage=generate (it goes on where it stopped)"
+            f"{len(missing)} of {len(paths)} {what} are missing, the first is {missing[0]}; {remedy}"
         )
 
 

@@ -24,7 +24,13 @@ from omegaconf import MISSING, DictConfig
 
 from data_tools.config import store, to_object
 from data_tools.randomness import numpy_generator_for
-from worldmodel.evaluation.benchmark import BenchmarkConfig, Stage, draw_or_find, publish_benchmark
+from worldmodel.evaluation.benchmark import (
+    BenchmarkConfig,
+    Stage,
+    check_there,
+    draw_or_find,
+    publish_benchmark,
+)
 from worldmodel.evaluation.features import INCEPTION, Features, features_of, inception_features
 from worldmodel.evaluation.frechet import Gaussian, frechet_distance
 from worldmodel.evaluation.pictures import read_squares
@@ -103,16 +109,6 @@ def rows_of(drawn: Sequence[Path], photos: Sequence[Path], features: Features, *
     return [Row(measure=measure, subset=f"{size} px", value=value, n=len(drawn), unit="pictures")]
 
 
-def check_photos(photos: Sequence[Path]) -> None:
-    """Refuse to begin without all photos: FileNotFoundError that counts what is missing."""
-    missing = [path for path in photos if not path.is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(photos)} photos are missing, the first is {missing[0]}; give "
-            "photos=FOLDER with those of val2014, or stage=generate"
-        )
-
-
 def open_features(config: CocoConfig) -> list[Features]:
     """Return the features that distances are taken in; ValueError if there are none to score with."""
     features = []
@@ -132,7 +128,7 @@ def run(config: CocoConfig) -> list[Row]:
     chosen = choose(read_captions(Path(config.data)), config.num_captions, seed=config.seed)
     photos = [Path(config.photos) / each.file_name for each in chosen]
     if config.stage is not Stage.generate:
-        check_photos(photos)
+        check_there(photos, what="photos", remedy="give photos=FOLDER with those of val2014")
     pictures = [config.images / f"{each.number}.png" for each in chosen]
     made_by = draw_or_find(
         config, [(each.caption, path) for each, path in zip(chosen, pictures, strict=True)]

@@ -4,7 +4,6 @@ Usage: python -m worldmodel.representation.train data=[recordings/train] held_ou
 out=outputs/nano
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -34,6 +33,7 @@ from worldmodel.representation.quality import measure
 from worldmodel.representation.rae import RaeConfig, RaeRepresentation, encoder_of, with_statistics
 from worldmodel.representation.stage import BETAS, StageConfig, run_stage
 from worldmodel.representation.statistics import statistics_of
+from worldmodel.tensor_file import hash_tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,10 +122,7 @@ def train_encoder(frames: FrameCache, config: RepresentationConfig) -> RaeRepres
         )
     device = config.device.of_rank(0)
     masters = MasterWeights(
-        task.to(device),
-        dtype=config.precision.dtype,
-        weight_decay=stage.weight_decay,
-        betas=BETAS,
+        task.to(device), dtype=config.precision.dtype, weight_decay=stage.weight_decay, betas=BETAS
     )
 
     def draw_loss(generator: torch.Generator) -> Float[Tensor, ""]:
@@ -215,20 +212,16 @@ def train_decoder(
             *(config.seed, config.precision, config.shape, config.decoder.noise_tau),
             *(config.decoder.gradient_weight, frames.identity, representation.fingerprint),
             # A decoder of its own is drawn from the seed; that of a given representation is its own.
-            *(() if config.encoder is None else (decoder_hash(representation),)),
+            *(
+                ()
+                if config.encoder is None
+                else (hash_tensors(representation.autoencoder.decoder.state_dict()),)
+            ),
         ),
     )
     trained = representation.in_precision(torch.float32)
     trained.autoencoder.decoder.load_state_dict(autoencoder.decoder.state_dict())
     return trained
-
-
-def decoder_hash(representation: RaeRepresentation) -> str:
-    """Return a hash of the decoder's weights, which the fingerprint leaves out."""
-    digest = hashlib.sha256()
-    for tensor in representation.autoencoder.decoder.state_dict().values():
-        digest.update(tensor.detach().float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def reconstruction_loss(

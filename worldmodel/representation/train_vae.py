@@ -28,12 +28,7 @@ from worldmodel.representation.rae import initialise
 from worldmodel.representation.small_vae import SmallVae, SmallVaeConfig, divergence
 from worldmodel.representation.stage import BETAS, StageConfig, run_stage
 from worldmodel.representation.statistics import statistics_of
-from worldmodel.representation.train import (
-    check_held_out,
-    open_frames,
-    reconstruction_loss,
-    report_on,
-)
+from worldmodel.representation.train import check_held_out, open_frames, reconstruction_loss, report_on
 
 
 @dataclass(frozen=True, kw_only=True)
