@@ -1,5 +1,6 @@
 """Explanations: what each row and each number of the report means, and how it was made."""
 
+import math
 from collections.abc import Mapping
 
 METHODS: Mapping[str, str] = {
@@ -85,3 +86,10 @@ PROTOCOL: Mapping[str, str] = {
     "Failures": "A problem on which a method raised an error stays in the Parquet file with that error, is "
     "counted here, and enters no mean, so that all methods of a table share the same problems.",
 }
+
+
+def percent(share: float) -> str:
+    """Return a share in words: NaN is undefined, infinity unbounded."""
+    if math.isnan(share):
+        return "undefined"
+    return f"{100 * share:.0f}%" if math.isfinite(share) else "unbounded"

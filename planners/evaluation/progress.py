@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as RichTable
 
+from planners.evaluation.explanations import percent
 from planners.evaluation.metrics import Interval
 from planners.evaluation.shards import OnProgress
 from planners.evaluation.summary import CLOSED_LOOP_METRICS, ORACLES, Summary, Table
@@ -50,7 +51,8 @@ def print_summary(console: Console, summary: Summary) -> None:
         console.print(_table(title, result.table, SHOWN_OPEN_LOOP))
         if result.gap_closed is not None:
             gap = result.gap_closed
-            console.print(f"gap closed: {gap.mean:.2f} [{gap.low:.2f}, {gap.high:.2f}]\n")
+            found = f"{percent(gap.mean)} (95%: {percent(gap.low)} to {percent(gap.high)})"
+            console.print(f"gap closed: {found}\n")
     for split, driven in summary.closed_loop.items():
         counted = f"{driven.num_episodes} episodes, {driven.num_failed} failed"
         title = f"Closed loop, {split.replace('_', ' ')}: {counted}"
@@ -59,7 +61,7 @@ def print_summary(console: Console, summary: Summary) -> None:
 
 def _table(title: str, table: Table, metrics: tuple[str, ...]) -> RichTable:
     shown = RichTable(title=title, title_justify="left")
-    shown.add_column("")
+    shown.add_column("", no_wrap=True)
     for metric in metrics:
         shown.add_column(metric, justify="right")
     for name, intervals in table.items():

@@ -1,7 +1,6 @@
 """Report: one page that opens from disk with nothing beside it, made from rows and their summary."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -11,7 +10,7 @@ from string import Template
 from data_tools.whole_file import write_text
 from planners.evaluation.cards import drive_card, plan_card
 from planners.evaluation.charts import draw_intervals
-from planners.evaluation.explanations import AGENTS, COLUMNS, METHODS, METRICS, PROTOCOL, SPLITS
+from planners.evaluation.explanations import AGENTS, COLUMNS, METHODS, METRICS, PROTOCOL, SPLITS, percent
 from planners.evaluation.markup import division, element, words
 from planners.evaluation.metrics import NUM_RESAMPLES, Interval
 from planners.evaluation.records import ClosedLoopRow, OpenLoopRow, hash_of
@@ -69,8 +68,8 @@ def _tiles(summary: Summary) -> str:
         name = _spaced(split)
         if result.gap_closed is not None:
             gap = result.gap_closed
-            interval = f"95%: {_percent(gap.low)} to {_percent(gap.high)}"
-            tiles.append((_percent(gap.mean), f"of the gap closed, {name} ({interval})"))
+            interval = f"95%: {percent(gap.low)} to {percent(gap.high)}"
+            tiles.append((percent(gap.mean), f"of the gap closed, {name} ({interval})"))
         elif ORACLE in result.table and result.best_baseline is not None:
             best = result.table[result.best_baseline]["ate_m"].mean
             ratio = result.table[ORACLE]["ate_m"].mean / best
@@ -79,7 +78,7 @@ def _tiles(summary: Summary) -> str:
         if OURS in driven.table:
             success = driven.table[OURS]["success"]
             label = f"closed-loop success, {_spaced(split)} ({success.n} episodes)"
-            tiles.append((_percent(success.mean), label))
+            tiles.append((percent(success.mean), label))
     return division(
         "tiles", *(division("tile", words("b", big), words("span", small)) for big, small in tiles)
     )
@@ -120,7 +119,7 @@ def _gap_words(gap: Interval | None) -> str:
     legend = words("p", LEGEND, class_="quiet")
     if gap is None:
         return legend
-    found = f"{_percent(gap.mean)} (95%: {_percent(gap.low)} to {_percent(gap.high)})"
+    found = f"{percent(gap.mean)} (95%: {percent(gap.low)} to {percent(gap.high)})"
     return (
         element("p", words("b", f"Gap closed: {found}"))
         + words("p", METRICS["gap_closed"], class_="quiet")
@@ -227,9 +226,3 @@ def _split_title(split: str, counted: str, num_failed: int) -> str:
 
 def _spaced(name: str) -> str:
     return name.replace("_", " ")
-
-
-def _percent(share: float) -> str:
-    if math.isnan(share):
-        return "undefined"
-    return f"{100 * share:.0f}%" if math.isfinite(share) else "unbounded"

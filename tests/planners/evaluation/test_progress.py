@@ -1,10 +1,13 @@
 """Progress: bars appear with their part, tables mark oracles, Ctrl-C is one sentence."""
 
 import io
+import math
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
+from planners.evaluation.metrics import Interval
 from planners.evaluation.progress import print_summary, progress_bars, resumable
 from planners.evaluation.summary import summarise
 from tests.planners.evaluation.test_report import RUN, drive_rows, plan_rows
@@ -32,6 +35,17 @@ def test_tables_have_every_method_and_mark_oracles(console: Console) -> None:
     print_summary(console, summarise(plan_rows(), drive_rows(), RUN))
     for name in ("world_model", "prior_mean", "oracle_cost (oracle)", "shortest_path (oracle)", "gap closed"):
         assert name in printed(console)
+
+
+def test_names_are_whole_in_a_narrow_terminal_and_what_is_no_number_is_a_word() -> None:
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    summary = summarise(plan_rows(), drive_rows(), RUN)
+    result = summary.open_loop["seen_levels"]
+    gap = Interval(mean=math.nan, low=-math.inf, high=math.inf, n=3)
+    open_loop = {"seen_levels": replace(result, gap_closed=gap)}
+    print_summary(console, replace(summary, open_loop=open_loop))
+    assert "gap closed: undefined (95%: unbounded to unbounded)" in printed(console)
+    assert "shortest_path (oracle)" in printed(console)
 
 
 def test_ctrl_c_is_one_sentence(console: Console) -> None:
