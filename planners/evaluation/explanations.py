@@ -3,6 +3,8 @@
 import math
 from collections.abc import Mapping
 
+from planners.evaluation.metrics import Interval
+
 METHODS: Mapping[str, str] = {
     "world_model": "CEM on the world model: candidates are written as text, the model imagines where each "
     "leads, and the cost compares that with the goal frame. To that, `inverse_weight` times the nats of "
@@ -93,3 +95,8 @@ def percent(share: float) -> str:
     if math.isnan(share):
         return "undefined"
     return f"{100 * share:.0f}%" if math.isfinite(share) else "unbounded"
+
+
+def with_bounds(share: Interval) -> str:
+    """Return a share and its interval in words."""
+    return f"{percent(share.mean)} (95%: {percent(share.low)} to {percent(share.high)})"

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as RichTable
 
-from planners.evaluation.explanations import percent
+from planners.evaluation.explanations import with_bounds
 from planners.evaluation.metrics import Interval
 from planners.evaluation.shards import OnProgress
 from planners.evaluation.summary import CLOSED_LOOP_METRICS, ORACLES, Summary, Table
@@ -50,9 +50,7 @@ def print_summary(console: Console, summary: Summary) -> None:
         title = f"Open loop, {split.replace('_', ' ')}: {counted}"
         console.print(_table(title, result.table, SHOWN_OPEN_LOOP))
         if result.gap_closed is not None:
-            gap = result.gap_closed
-            found = f"{percent(gap.mean)} (95%: {percent(gap.low)} to {percent(gap.high)})"
-            console.print(f"gap closed: {found}\n")
+            console.print(f"gap closed: {with_bounds(result.gap_closed)}\n")
     for split, driven in summary.closed_loop.items():
         counted = f"{driven.num_episodes} episodes, {driven.num_failed} failed"
         title = f"Closed loop, {split.replace('_', ' ')}: {counted}"

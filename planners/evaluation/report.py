@@ -10,7 +10,16 @@ from string import Template
 from data_tools.whole_file import write_text
 from planners.evaluation.cards import drive_card, plan_card
 from planners.evaluation.charts import draw_intervals
-from planners.evaluation.explanations import AGENTS, COLUMNS, METHODS, METRICS, PROTOCOL, SPLITS, percent
+from planners.evaluation.explanations import (
+    AGENTS,
+    COLUMNS,
+    METHODS,
+    METRICS,
+    PROTOCOL,
+    SPLITS,
+    percent,
+    with_bounds,
+)
 from planners.evaluation.markup import division, element, words
 from planners.evaluation.metrics import NUM_RESAMPLES, Interval
 from planners.evaluation.records import ClosedLoopRow, OpenLoopRow, hash_of
@@ -119,9 +128,8 @@ def _gap_words(gap: Interval | None) -> str:
     legend = words("p", LEGEND, class_="quiet")
     if gap is None:
         return legend
-    found = f"{percent(gap.mean)} (95%: {percent(gap.low)} to {percent(gap.high)})"
     return (
-        element("p", words("b", f"Gap closed: {found}"))
+        element("p", words("b", f"Gap closed: {with_bounds(gap)}"))
         + words("p", METRICS["gap_closed"], class_="quiet")
         + legend
     )

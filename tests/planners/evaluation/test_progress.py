@@ -38,7 +38,7 @@ def test_tables_have_every_method_and_mark_oracles(console: Console) -> None:
 
 
 def test_names_are_whole_in_a_narrow_terminal_and_what_is_no_number_is_a_word() -> None:
-    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    console = Console(file=io.StringIO(), width=80)
     summary = summarise(plan_rows(), drive_rows(), RUN)
     result = summary.open_loop["seen_levels"]
     gap = Interval(mean=math.nan, low=-math.inf, high=math.inf, n=3)
