@@ -12,7 +12,6 @@ from jaxtyping import Float, Float32, Float64, UInt8
 from torch import Tensor
 
 from data_tools.pose import compose
-from data_tools.randomness import generator_for
 from planners.candidates import Prior, to_moves
 from planners.cem import Cem, CemConfig, Plan
 from planners.costs import Distance, latent_cost
@@ -203,7 +202,7 @@ class PlanningAgent:
         """Plan from what was seen so far and queue the first steps."""
         config = self._config
         context = self._world_model.encode_context(torch.stack(list(self._frames))[None])
-        noise = generator_for(int(torch.randint(2**62, (), generator=self._generator)), "noise")
+        noise = config.imagination.noise(int(torch.randint(2**62, (), generator=self._generator)))
         evaluate_by = functools.partial(
             world_model_evaluate,
             self._world_model,

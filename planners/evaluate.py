@@ -14,6 +14,7 @@ from torch import Tensor
 
 from data_tools.action_text import format_actions, without_time
 from data_tools.pose import compose, displacement_between
+from data_tools.randomness import planning_noise
 from planners.candidates import to_jumps
 from planners.cem import CemConfig, Evaluate
 from planners.costs import Distance, latent_cost, pixel_cost
@@ -48,6 +49,10 @@ class ImaginationConfig:
     """Sampler steps for every candidate; one step of x-prediction is the conditional mean, a draft."""
     refine_steps: int = 4
     """Sampler steps of the candidates that are imagined again (`CemConfig.refine_top`)."""
+    noise_seed: int | None = None
+    """Imagine every plan from the noise of this seed: one fixed scenario of what actions do not tell, as in
+    PEGASUS (arXiv 1301.3878), for which a model may have been distilled (`LessonConfig.noise_seeds`). None:
+    from the noise of the run, or of the decision."""
     inverse_weight: float = 0.0
     """What a nat of a candidate's text counts, given context and goal, beside the distance: the same model
     read as inverse dynamics, which tells where distances of frames that show other things do not. A
@@ -60,6 +65,10 @@ class ImaginationConfig:
                 "num_steps and refine_steps must be at least 1 and inverse_weight not negative; got "
                 f"{self.num_steps}, {self.refine_steps} and {self.inverse_weight}"
             )
+
+    def noise(self, seed: int) -> torch.Generator:
+        """Return what draws the noise; `seed` is that of the run, or of the decision."""
+        return planning_noise(seed if self.noise_seed is None else self.noise_seed)
 
     def refined(self) -> "ImaginationConfig":
         """Return how the candidates that a search refines are imagined."""

@@ -6,7 +6,7 @@ points: actions may be those of other places, as in a search.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor
 from data_tools.action_documents import action_texts
 from data_tools.anchors import Anchors, context_images
 from data_tools.documents import Branch, Document, FrameKey, Image, Kind, Text
-from data_tools.randomness import generator_for, numpy_generator_for
+from data_tools.randomness import generator_for, numpy_generator_for, planning_noise
 from data_tools.trajectory import Trajectory
 from worldmodel.documents import LatentSource, PackedBatch, Packer
 from worldmodel.flow import FlowConfig
@@ -42,6 +42,9 @@ class LessonConfig:
     max_horizon: int = 16
     """Shortest and longest action [frames]; a student learns best what it is asked: a plan's horizon."""
     teacher_steps: int = 25
+    noise_seeds: list[int] = field(default_factory=list)
+    """Noises that lessons are of, in turn, shared by all candidates: those from which a planner imagines with
+    one of these as its `noise_seed`. Empty: every candidate of every lesson has its own."""
 
     def __post_init__(self) -> None:
         smallest = min(self.num_rows, self.num_candidates, self.min_context, self.min_horizon)
@@ -96,7 +99,7 @@ class Lessons:
             prediction=teacher.prediction,
             dtype=teacher.dtype,
             sampling_shift=teacher.sampling_shift,
-            is_noise_shared=False,
+            is_noise_shared=bool(config.noise_seeds),
         )
         self._trajectories, self._latents = trajectories, latents
         self._config, self._tokens_per_row, self._seed = config, tokens_per_row, seed
@@ -114,7 +117,7 @@ class Lessons:
             self._teacher.encode_context(torch.from_numpy(frames)),
             [[[text] for text in own] for own in texts],
             num_steps=self._config.teacher_steps,
-            generator=generator_for(self._seed, "lessons/noise", rank=number),
+            generator=self._noise_of(number),
         )
         path.parent.mkdir(parents=True, exist_ok=True)
         write_tensors(path, {"ends": ends[:, :, 0].half()})
@@ -123,8 +126,8 @@ class Lessons:
         """Return a lesson, after making what is missing of it."""
         self.make(number)
         ends = read_tensors(self._path(number))["ends"].float()
-        generator = generator_for(self._seed, "lessons/noise", rank=number)
-        noise = torch.randn(ends.shape, generator=generator)
+        shape = ends.shape[2:] if self._config.noise_seeds else ends.shape
+        noise = torch.randn(shape, generator=self._noise_of(number)).expand(ends.shape)
         contexts, texts = self._draw(number)
         source = _LessonLatents(self._latents, len(self._trajectories), torch.cat((ends, noise), dim=-1))
         packer = Packer(
@@ -146,6 +149,13 @@ class Lessons:
         times = torch.where(batch.is_flow_target, 0.0, batch.times)
         taught = replace(batch, latents=latents.contiguous(), times=times)
         return Lesson(taught, packed_noise.contiguous())
+
+    def _noise_of(self, number: int) -> torch.Generator:
+        """Return what draws a lesson's noise: with `noise_seeds`, as for a planner that is given the seed."""
+        seeds = self._config.noise_seeds
+        if seeds:
+            return planning_noise(seeds[number % len(seeds)])
+        return generator_for(self._seed, "lessons/noise", rank=number)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}.safetensors"

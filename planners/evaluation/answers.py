@@ -253,7 +253,7 @@ def plan_in_imagination(
             model_goal(world_model, goals, goal_latents, config),
             goal_frames=goals,
             step_s=prior.dt_s,
-            generator=generator_for(seed, "noise"),
+            generator=config.imagination.noise(seed),
         )
         plan = Cem(config.cem).plan(
             evaluate_by(config=config.imagination),

@@ -2,9 +2,9 @@
 
 `python -m planners.evaluation.few_steps checkpoint=nano students=[FOLDER] out=FOLDER num_problems=100`
 
-For every problem each arm (a checkpoint and a number of steps) imagines the same candidates from the same
-noise. Measured is the rank correlation of its costs with those of the long sampler of `checkpoint`, and the
-error of the plan that the evaluated search finds with it.
+For every problem, and every one of `noise_seeds`, each arm (a checkpoint and a number of steps) imagines the
+same candidates from the same noise. Measured is the rank correlation of its costs with those of the long
+sampler of `checkpoint`, and the error of the plan that the evaluated search finds with it.
 """
 
 import time
@@ -25,7 +25,7 @@ from data_tools.randomness import generator_for
 from planners.calibrate import cached_model, checkpoint_hash
 from planners.candidates import draw_noise, to_actions
 from planners.evaluate import imagine
-from planners.evaluation.answers import Answer, describe, model_goal, plan_in_imagination
+from planners.evaluation.answers import Answer, SearchConfig, describe, model_goal, plan_in_imagination
 from planners.evaluation.few_steps_table import Arm, FewStepsRow, tables, write_markdown
 from planners.evaluation.metrics import path_errors
 from planners.evaluation.open_loop import (
@@ -51,6 +51,8 @@ class FewStepsConfig(OpenLoopConfig):
         steps: Sampler steps of the arms, for `checkpoint` and for every student.
         reference_steps: Steps of `checkpoint` that the arms are compared with.
         num_ranked: Candidates of a problem that are ranked, drawn from the prior.
+        noise_seeds: Noises that all arms imagine from, one after the other (`ImaginationConfig.noise_seed`);
+            empty is the one that the search is configured with.
     """
 
     out: str = "outputs/few_steps"
@@ -59,6 +61,7 @@ class FewStepsConfig(OpenLoopConfig):
     steps: list[int] = field(default_factory=lambda: [1, 2])
     reference_steps: int = 25
     num_ranked: int = 64
+    noise_seeds: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,6 +75,17 @@ class FewStepsConfig(OpenLoopConfig):
 
         if len(set(arms := self.arms())) < len(arms):
             raise ValueError(f"needed arms that differ, got students={self.students} and steps={self.steps}")
+
+        if len(set(self.noise_seeds)) < len(self.noise_seeds):
+            raise ValueError(f"needed noise_seeds that differ, got {self.noise_seeds}")
+
+    def searches(self) -> list[SearchConfig]:
+        """Return the search with every noise."""
+        search = self.search
+        return [
+            replace(search, imagination=replace(search.imagination, noise_seed=seed))
+            for seed in self.noise_seeds or [search.imagination.noise_seed]
+        ]
 
     def arms(self) -> list[Arm]:
         """Return the reference, then every checkpoint with every number of steps."""
@@ -94,21 +108,26 @@ def evaluate_shard(task: OpenLoopTask) -> Sequence[FewStepsRow]:
     return [
         row
         for start in range(0, len(problems), size)
-        for row in _rows_of(problems[start : start + size], task, config)
+        for search in config.searches()
+        for row in _rows_of(problems[start : start + size], task, config, search)
     ]
 
 
 def _rows_of(
-    batch: Sequence[PlanningProblem], task: OpenLoopTask, config: FewStepsConfig
+    batch: Sequence[PlanningProblem], task: OpenLoopTask, config: FewStepsConfig, search: SearchConfig
 ) -> Iterator[FewStepsRow]:
+    noise_seed = search.imagination.noise_seed
     reference: np.ndarray | None = None
     for arm in config.arms():
-        costs, seconds = candidate_costs(batch, arm, task, config)
+        costs, seconds = candidate_costs(batch, arm, task, replace(config, search=search))
         reference = costs if reference is None else reference
-        imagination = replace(config.search.imagination, num_steps=arm.num_steps, refine_steps=arm.num_steps)
-        search = replace(config.search, imagination=imagination)
+        imagination = replace(search.imagination, num_steps=arm.num_steps, refine_steps=arm.num_steps)
         answers = plan_in_imagination(
-            batch, cached_model(arm.checkpoint), task.fitted.prior, search, seed=config.seed
+            batch,
+            cached_model(arm.checkpoint),
+            task.fitted.prior,
+            replace(search, imagination=imagination),
+            seed=config.seed,
         )
         for index, problem in enumerate(batch):
             answer = answers[problem.problem_id]
@@ -127,6 +146,7 @@ def _rows_of(
                 trajectory=problem.trajectory,
                 checkpoint=arm.checkpoint,
                 num_steps=arm.num_steps,
+                noise_seed=config.seed if noise_seed is None else noise_seed,
                 spearman=rank_correlation(costs[index], reference[index]),
                 ate_m=errors.ate_m,
                 rpe_m=errors.rpe_m,
@@ -161,7 +181,7 @@ def candidate_costs(
         step_s=prior.dt_s,
         mode=config.search.imagination.mode,
         num_steps=arm.num_steps,
-        generator=generator_for(config.seed, "noise"),
+        generator=config.search.imagination.noise(config.seed),
     )
     costs = model_goal(model, goals, model.encode(goals), config.search)(latents[:, :, -1])
     return costs.numpy(), time.perf_counter() - started

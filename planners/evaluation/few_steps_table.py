@@ -31,6 +31,8 @@ class FewStepsRow:
     trajectory: str
     checkpoint: str
     num_steps: int
+    noise_seed: int
+    """Of the noise that every candidate was imagined from."""
     spearman: float
     """Rank correlation of the candidates' costs with those of the reference arm."""
     ate_m: float
@@ -46,6 +48,9 @@ class ArmResult:
     """What the table says of one arm in one split."""
 
     spearman: Interval
+    spearman_of_noise: Mapping[int, float]
+    """The mean over problems for each noise."""
+    num_problems: int
     ate_m: Interval
     ate_difference_m: Interval
     """To the reference arm, on the same problems."""
@@ -63,7 +68,8 @@ def _table(rows: Sequence[FewStepsRow], reference: Arm) -> Mapping[Arm, ArmResul
     arms = dict.fromkeys(Arm(row.checkpoint, row.num_steps) for row in rows)
     own = {
         arm: sorted(
-            (row for row in rows if (row.checkpoint, row.num_steps) == arm), key=lambda row: row.problem_id
+            (row for row in rows if (row.checkpoint, row.num_steps) == arm),
+            key=lambda row: (row.problem_id, row.noise_seed),
         )
         for arm in arms
     }
@@ -77,6 +83,8 @@ def _table(rows: Sequence[FewStepsRow], reference: Arm) -> Mapping[Arm, ArmResul
     return {
         arm: ArmResult(
             spearman=interval([row.spearman for row in found]),
+            spearman_of_noise=_means_of_noise(found),
+            num_problems=len({row.problem_id for row in found}),
             ate_m=interval([row.ate_m for row in found]),
             ate_difference_m=interval(np.array([row.ate_m for row in found]) - base),
             imagination_s=float(np.median([row.imagination_s for row in found])),
@@ -85,29 +93,42 @@ def _table(rows: Sequence[FewStepsRow], reference: Arm) -> Mapping[Arm, ArmResul
     }
 
 
+def _means_of_noise(rows: Sequence[FewStepsRow]) -> Mapping[int, float]:
+    seeds = sorted({row.noise_seed for row in rows})
+    return {seed: float(np.mean([row.spearman for row in rows if row.noise_seed == seed])) for seed in seeds}
+
+
 def write_markdown(found: Mapping[str, Mapping[Arm, ArmResult]], path: Path) -> None:
     """Write the tables as Markdown; the first arm of each is the one that the others are compared with."""
     lines = []
     for split, results in found.items():
         first = next(iter(results))
-        num_problems = results[first].ate_m.n
+        num_problems, num_noises = results[first].num_problems, len(results[first].spearman_of_noise)
         lines += [
-            f"### {split.replace('_', ' ')}: {num_problems} problems, against {first.num_steps} steps of "
-            f"{_label(first.checkpoint)}",
+            f"### {split.replace('_', ' ')}: {num_problems} problems, {_noises(num_noises)}, against "
+            f"{first.num_steps} steps of {_label(first.checkpoint)}",
             "",
-            "| checkpoint | steps | Spearman of costs | ATE [m] | less the reference [m] | s a problem |",
-            "| --- | --- | --- | --- | --- | --- |",
+            "| checkpoint | steps | Spearman of costs | of each noise | ATE [m] | less the reference [m] |"
+            " s a problem |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
         ]
         for arm, result in results.items():
+            of_noise = result.spearman_of_noise.values()
             cells = (
                 _label(arm.checkpoint),
                 str(arm.num_steps),
-                *(_cell(each) for each in (result.spearman, result.ate_m, result.ate_difference_m)),
+                _cell(result.spearman),
+                f"{min(of_noise):.3f} to {max(of_noise):.3f}",
+                *(_cell(each) for each in (result.ate_m, result.ate_difference_m)),
                 f"{result.imagination_s:.2f}",
             )
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     write_text(path, "\n".join(lines))
+
+
+def _noises(count: int) -> str:
+    return "one noise" if count == 1 else f"{count} noises"
 
 
 def _label(checkpoint: str) -> str:

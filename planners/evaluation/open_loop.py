@@ -16,7 +16,7 @@ from rich.console import Console
 
 from data_tools import config as configuration
 from data_tools.provenance import current_commit
-from data_tools.randomness import generator_for, numpy_generator_for
+from data_tools.randomness import numpy_generator_for
 from envs.doom_engine import STEP_S, DoomEngine
 from envs.level_recorder import LevelRecorder, RecordConfig
 from envs.levels import TEST_LEVELS, TRAIN_LEVELS, check_level
@@ -264,7 +264,7 @@ def _imagined(
         answer.actions,
         step_s=STEP_S,
         config=answer_imagination(config.search.imagination, config.search.cem),
-        generator=generator_for(config.seed, "noise"),
+        generator=config.search.imagination.noise(config.seed),
     )
 
 

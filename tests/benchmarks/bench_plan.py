@@ -80,7 +80,7 @@ def _plan_s(model: WorldModel, num_frames: int, search: SearchConfig) -> float:
         goal_frames=goal,
         step_s=STEP_S,
         config=search.imagination,
-        generator=generator_for(0, "noise"),
+        generator=search.imagination.noise(0),
     )
     Cem(search.cem).plan(evaluate, PRIOR, generators=[generator_for(0, "planner")])
     return time.process_time() - start_s

@@ -10,6 +10,7 @@ import torch
 
 from data_tools.documents import FrameKey
 from data_tools.randomness import generator_for
+from planners.evaluate import ImaginationConfig
 from tests.worldmodel.tiny_run import SHAPE, make_config, make_corpus, make_representation
 from worldmodel import distill
 from worldmodel.corpus import Corpus, make_batches, make_tokenizer
@@ -133,6 +134,22 @@ def test_a_lesson_is_what_the_long_sampler_makes_of_its_noise(tmp_path, teacher,
         latents = predict_latents(teacher.transfusion, batch, noise, ObjectiveConfig(), dtype=torch.float32)
         state = euler_step(state, latents, time=time, next_time=next_time)
     torch.testing.assert_close(state, ends, rtol=0, atol=5e-3)  # kept in half precision
+
+
+def test_lessons_may_be_of_the_noises_that_a_planner_imagines_from(tmp_path, teacher, corpus):
+    lessons = make_lessons(teacher, corpus, tmp_path, replace(LESSON, noise_seeds=[5, 8]))
+    first, second, third = (lessons.load(number) for number in range(3))
+    target = first.batch.is_flow_target
+    for lesson, seed in ((first, 5), (second, 8), (third, 5)):
+        noise = torch.randn(4, 64, generator=ImaginationConfig(noise_seed=seed).noise(77))
+        torch.testing.assert_close(lesson.noise[target], noise.repeat(3 * 2, 1))
+    ends = predict_latents(
+        teacher.transfusion, first.batch, first.noise, ObjectiveConfig(), dtype=torch.float32
+    )
+    one_step = make_lessons(
+        teacher, corpus, tmp_path / "one", replace(LESSON, noise_seeds=[5, 8], teacher_steps=1)
+    )
+    torch.testing.assert_close(one_step.load(0).batch.generated[target], ends, rtol=0, atol=5e-3)
 
 
 def test_a_lesson_is_made_once_and_is_a_function_of_its_number(tmp_path, teacher, corpus):

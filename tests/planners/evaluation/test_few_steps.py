@@ -22,6 +22,7 @@ from planners.prior import TrainingPrior
 CONFIG = FewStepsConfig(
     checkpoint="nano",
     steps=[1, 3],
+    noise_seeds=[4, 9],
     reference_steps=3,
     num_ranked=40,
     seen_levels=["map02"],
@@ -53,14 +54,12 @@ def test_a_shard_ranks_and_plans_with_every_arm():
     fitted = TrainingPrior(prior=prior, spacing_m=0.25)
     (task,) = make_tasks(CONFIG, make_provenance(CONFIG), fitted).values()
     rows = evaluate_shard(task)
-    assert [(row.num_steps, row.problem_id[-3:]) for row in rows] == [
-        (3, "0/0"),
-        (3, "1/0"),
-        (1, "0/0"),
-        (1, "1/0"),
-    ]
-    assert [row.spearman for row in rows[:2]] == pytest.approx([1, 1])
-    assert all(-1 <= row.spearman < 1 and row.ate_m > 0 for row in rows[2:])
+    expected = [(seed, steps, name) for seed in (4, 9) for steps in (3, 1) for name in ("0/0", "1/0")]
+    assert [(row.noise_seed, row.num_steps, row.problem_id[-3:]) for row in rows] == expected
+    assert [row.spearman for row in rows if row.num_steps == 3] == pytest.approx([1] * 4)
+    others = [row for row in rows if row.num_steps == 1]
+    assert all(-1 <= row.spearman < 1 and row.ate_m > 0 for row in others)
+    assert len({row.spearman for row in others}) == 4  # another noise, another ranking
 
 
 @pytest.mark.parametrize(
@@ -72,6 +71,7 @@ def test_a_shard_ranks_and_plans_with_every_arm():
         ({"steps": []}, "of at least 1"),
         ({"steps": [1, 1]}, "arms that differ"),
         ({"students": ["nano"]}, "arms that differ"),
+        ({"noise_seeds": [4, 4]}, "noise_seeds that differ"),
     ],
 )
 def test_what_compares_nothing_is_refused(changes, match):
