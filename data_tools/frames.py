@@ -1,5 +1,6 @@
 """Frames: images of one recording, read from their files only when asked for."""
 
+import io
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,17 +43,26 @@ class FrameFiles:
 def read_frame(path: Path) -> UInt8[np.ndarray, "height width 3"]:
     """Read one JPEG or PNG as RGB; ValueError if it is unreadable or has more than MAX_PIXELS."""
     try:
-        with Image.open(path, formats=["JPEG", "PNG"]) as image:
+        with path.open("rb") as file:
+            return decode_frame(file, name=str(path))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} is gone, or was never there") from error
+    except OSError as error:
+        raise ValueError(f"{path} is not a readable JPEG or PNG: {error}") from error
+
+
+def decode_frame(file: io.BufferedIOBase, *, name: str) -> UInt8[np.ndarray, "height width 3"]:
+    """Read one JPEG or PNG from an open file as RGB, as `read_frame` does; errors call it `name`."""
+    try:
+        with Image.open(file, formats=["JPEG", "PNG"]) as image:
             if image.width * image.height <= MAX_PIXELS:
                 return np.array(image.convert("RGB"))
             size = f"{image.width} x {image.height}"
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"{path} has more than {MAX_PIXELS} pixels; scale it down first") from error
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path} is gone, or was never there") from error
+        raise ValueError(f"{name} has more than {MAX_PIXELS} pixels; scale it down first") from error
     except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all three for broken files
-        raise ValueError(f"{path} is not a readable JPEG or PNG: {error}") from error
-    raise ValueError(f"{path} has {size} pixels, more than {MAX_PIXELS}; scale it down first")
+        raise ValueError(f"{name} is not a readable JPEG or PNG: {error}") from error
+    raise ValueError(f"{name} has {size} pixels, more than {MAX_PIXELS}; scale it down first")
 
 
 def write_frames(frames: Frames, folder: Path) -> None:
