@@ -76,10 +76,11 @@ def write_frames(frames: Frames, folder: Path) -> None:
         if isinstance(frames, FrameFiles) and frames.paths[index].suffix == ".jpg":
             shutil.copyfile(frames.paths[index], target)
         else:
-            _write_jpeg(frames[index], target)
+            write_jpeg(frames[index], target)
 
 
-def _write_jpeg(frame: np.ndarray, path: Path) -> None:
+def write_jpeg(frame: np.ndarray, path: Path) -> None:
+    """Write uint8 [height, width, 3] at quality 95, full colour resolution; ValueError for other arrays."""
     if frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != np.uint8:
         raise ValueError(
             f"{path.name}: a frame is uint8 [height, width, 3]; this is {frame.dtype} {list(frame.shape)}"

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float32, Float64, UInt8
 from PIL import Image
 
 from data_tools.alignment import Aligned, step_motion
 from data_tools.pose import wrap_angle
 from data_tools.recording import PoseTrack
 
-THUMBNAIL = (96, 64)
-"""Width and height of the pictures that images are compared by, and that the contact sheet shows."""
+NUM_COLUMNS = 96
+"""Columns of the profile that an image is compared by."""
 MIN_SPEED_M_S = 0.1
 """Slower motion has no direction that odometry could tell."""
 MIN_STEPS = 20
@@ -109,9 +109,9 @@ def measure(
     image_times_s: Float64[np.ndarray, " _"],
     aligned: Aligned,
     track: PoseTrack | None,
-    thumbnails: UInt8[np.ndarray, "frame height width"],
+    profiles: Float32[np.ndarray, "frame column"],
 ) -> Quality:
-    """Measure a recording whose frames were chosen; `thumbnails` are those of the frames, grey."""
+    """Measure a recording whose frames were chosen; `profiles` are those of the frames (`column_profile`)."""
     known_s = np.unique(image_times_s[np.isfinite(image_times_s)])
     intervals_s = np.diff(known_s)
     median_s = float(np.median(intervals_s)) if len(intervals_s) else np.nan
@@ -129,7 +129,7 @@ def measure(
         still_share=None if steps is None else float((steps.speed_m_s < MIN_SPEED_M_S).mean()),
         backward_share=None if steps is None else float((steps.ahead_m_s < -MIN_SPEED_M_S).mean()),
         heading=None if aligned.poses is None else heading_test(aligned),
-        images=None if track is None else image_test(aligned, track, thumbnails),
+        images=None if track is None else image_test(aligned, track, profiles),
     )
 
 
@@ -159,7 +159,7 @@ def heading_test(aligned: Aligned) -> HeadingTest | None:
 
 
 def image_test(
-    aligned: Aligned, track: PoseTrack, thumbnails: UInt8[np.ndarray, "frame height width"]
+    aligned: Aligned, track: PoseTrack, profiles: Float32[np.ndarray, "frame column"]
 ) -> ImageTest | None:
     """Compare the shift from image to image with the turn between them, at many delays of the poses.
 
@@ -169,7 +169,7 @@ def image_test(
     known = np.isfinite(track.times_s) & np.isfinite(track.poses).all(axis=1)
     if len(pairs) < MIN_STEPS or known.sum() < 2:
         return None
-    shifts = np.array([column_shift(thumbnails[index], thumbnails[index + 1]) for index in pairs.tolist()])
+    shifts = np.array([column_shift(profiles[index], profiles[index + 1]) for index in pairs.tolist()])
     order = np.argsort(track.times_s[known], kind="stable")
     times_s, yaw_rad = track.times_s[known][order], np.unwrap(track.poses[known][order, 2])
     start_s, end_s = aligned.times_s[pairs], aligned.times_s[pairs + 1]
@@ -196,15 +196,18 @@ def image_test(
     )
 
 
-def column_shift(
-    first: UInt8[np.ndarray, "height width"], second: UInt8[np.ndarray, "height width"]
-) -> float:
+def column_profile(image: UInt8[np.ndarray, "height width 3"]) -> Float32[np.ndarray, " column"]:
+    """Return the mean brightness of an image's columns."""
+    small = Image.fromarray(image).convert("L").convert("F").resize((NUM_COLUMNS, 1), Image.Resampling.BOX)
+    return np.asarray(small)[0]
+
+
+def column_shift(before: Float32[np.ndarray, " column"], after: Float32[np.ndarray, " column"]) -> float:
     """Return by what share of the width the second picture is moved to the right of the first.
 
-    The shift at which the profiles of column means differ least (mean absolute difference, without their own
-    means), to a fraction of a column by the parabola through the minimum.
+    The shift at which the profiles differ least (mean absolute difference, without their own means), to a
+    fraction of a column by the parabola through the minimum.
     """
-    before, after = (picture.mean(axis=0) for picture in (first, second))
     width = len(before)
     reach = int(width * _MAX_SHIFT)
     errors = []
@@ -219,16 +222,6 @@ def column_shift(
     low, middle, high = errors[best - 1 : best + 2]
     curvature = low - 2 * middle + high
     return float(best - reach + (0.5 * (low - high) / curvature if curvature > 0 else 0.0)) / width
-
-
-def thumbnail(image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "small_height small_width 3"]:
-    """Return a small copy of an image."""
-    return np.asarray(Image.fromarray(image).resize(THUMBNAIL, Image.Resampling.BOX))
-
-
-def grey(thumbnails: UInt8[np.ndarray, "frame height width 3"]) -> UInt8[np.ndarray, "frame height width"]:
-    """Return the brightness of pictures."""
-    return (thumbnails @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
 
 
 @dataclass(frozen=True, eq=False)

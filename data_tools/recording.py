@@ -7,6 +7,7 @@ are read once, in order, and never all at once, so that a recording may be longe
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -70,6 +71,27 @@ class FrameStream:
                 yield BadImage(str(error))
             else:
                 yield image
+
+
+@dataclass(frozen=True)
+class EncodedFiles:
+    """JPEG and PNG files as a stream, their bytes as they are."""
+
+    paths: tuple[Path, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def select(self, indices: Sequence[int]) -> Iterator[SourceImage]:
+        """Yield the images at increasing indices, one each."""
+        for index in indices:
+            path = self.paths[index]
+            try:
+                data = path.read_bytes()
+            except OSError as error:
+                yield BadImage(f"{path} cannot be read: {error.strerror or error}")
+            else:
+                yield EncodedImage(data, str(path))
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,9 +6,9 @@ from html import escape
 import numpy as np
 
 from data_tools.action_text import parse_actions
+from data_tools.markup import division, element, words
 from planners.evaluation.charts import draw_costs
 from planners.evaluation.maps import MapLayers, draw_map
-from planners.evaluation.markup import division, element, words
 from planners.evaluation.problems import path_from
 from planners.evaluation.records import ClosedLoopRow, OpenLoopRow
 from planners.evaluation.videos import data_uri, panel_video

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from planners.evaluation import markup
+from data_tools import markup
 from planners.evaluation.metrics import Interval
 
 WIDTH_PX = 420.0

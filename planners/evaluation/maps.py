@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from planners.evaluation import markup
+from data_tools import markup
 
 SIZE_PX = 420.0
 MARGIN_M = 0.8

@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from data_tools.markup import division, element, words
 from data_tools.whole_file import write_text
 from planners.evaluation.cards import drive_card, plan_card
 from planners.evaluation.charts import draw_intervals
@@ -20,7 +21,6 @@ from planners.evaluation.explanations import (
     percent,
     with_bounds,
 )
-from planners.evaluation.markup import division, element, words
 from planners.evaluation.metrics import NUM_RESAMPLES, Interval
 from planners.evaluation.records import ClosedLoopRow, OpenLoopRow, hash_of
 from planners.evaluation.summary import (

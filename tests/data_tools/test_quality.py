@@ -8,12 +8,11 @@ import pytest
 from data_tools.alignment import Aligned, AlignmentConfig, align
 from data_tools.quality import (
     YawConvention,
+    column_profile,
     column_shift,
-    grey,
     heading_test,
     image_test,
     measure,
-    thumbnail,
 )
 from data_tools.recording import FrameStream, PoseTrack, Recording
 
@@ -34,7 +33,7 @@ def panorama_views(yaw_rad: np.ndarray) -> np.ndarray:
     columns = (np.arange(WIDTH) + 0.5) / WIDTH - 0.5
     bearing = yaw_rad[:, None] - columns[None] * FIELD_OF_VIEW_RAD
     brightness = 128 + 60 * np.sin(5 * bearing) + 40 * np.sin(11 * bearing + 1)
-    return np.repeat(brightness[:, None], 64, axis=1).astype(np.uint8)
+    return brightness.astype(np.float32)
 
 
 def make_recording(track: PoseTrack, image_times_s: np.ndarray) -> Recording:
@@ -95,7 +94,7 @@ def test_a_yaw_that_grows_clockwise_goes_against_the_images():
 def test_noise_says_nothing():
     track, rng = drive(), np.random.default_rng(0)
     aligned = aligned_of(track)
-    views = rng.integers(0, 256, (len(aligned.indices), 64, WIDTH), dtype=np.uint8)
+    views = rng.random((len(aligned.indices), WIDTH), dtype=np.float32)
     found = image_test(aligned, track, views)
     assert found is None or not found.says_something
 
@@ -103,7 +102,7 @@ def test_noise_says_nothing():
 @pytest.mark.parametrize("columns", [0, 3, -7, 20])
 def test_the_shift_of_a_picture_is_measured(columns):
     wide = np.random.default_rng(1).integers(0, 256, WIDTH + 60)
-    pictures = [np.tile(wide[30 - own : 30 - own + WIDTH], (5, 1)).astype(np.uint8) for own in (0, columns)]
+    pictures = [wide[30 - own : 30 - own + WIDTH].astype(np.float32) for own in (0, columns)]
     assert column_shift(*pictures) * WIDTH == pytest.approx(columns, abs=0.5)
 
 
@@ -113,7 +112,7 @@ def test_shares_and_rates_are_those_of_the_drive():
     track = PoseTrack(times_s, np.column_stack([ahead_m, np.zeros((160, 2))]))
     image_times_s = np.delete(np.arange(0, 39.76, 0.125), slice(100, 108))
     aligned = align(make_recording(track, image_times_s), AlignmentConfig())
-    quality = measure(image_times_s, aligned, track, np.zeros((len(aligned.indices), 4, 6), dtype=np.uint8))
+    quality = measure(image_times_s, aligned, track, np.zeros((len(aligned.indices), 6), dtype=np.float32))
     assert quality.image_rate_hz == pytest.approx(8) and quality.longest_gap_s == pytest.approx(1.125)
     assert quality.still_share == pytest.approx(40 / 155, abs=0.01)
     assert quality.backward_share == pytest.approx(40 / 155, abs=0.01)
@@ -122,14 +121,13 @@ def test_shares_and_rates_are_those_of_the_drive():
         image_times_s,
         replace(aligned, poses=None),
         None,
-        np.zeros((len(aligned.indices), 4, 6), dtype=np.uint8),
+        np.zeros((len(aligned.indices), 6), dtype=np.float32),
     )
     assert plain.spacing_m is None and plain.heading is None and plain.num_frames == quality.num_frames
 
 
-def test_thumbnails_are_small_and_grey_is_brightness():
-    image = np.zeros((120, 240, 3), dtype=np.uint8)
-    image[:, 120:] = (255, 255, 255)
-    small = thumbnail(image)
-    assert small.shape == (64, 96, 3)
-    assert grey(small[None])[0, 0, [0, -1]].tolist() == [0, 255]
+def test_a_profile_is_the_brightness_of_columns():
+    image = np.zeros((120, 192, 3), dtype=np.uint8)
+    image[:60, 96:] = 255
+    profile = column_profile(image)
+    assert profile[:48].tolist() == [0] * 48 and profile[48:] == pytest.approx(128, abs=1)

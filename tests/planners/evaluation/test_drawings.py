@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
 
+from data_tools.markup import element, round_step, words
 from planners.evaluation.charts import draw_costs, draw_intervals
 from planners.evaluation.maps import SIZE_PX, MapLayers, draw_map
-from planners.evaluation.markup import element, round_step, words
 from planners.evaluation.metrics import Interval
 from planners.evaluation.videos import decode_png, encode_png, join_panels, panel_video
 
