@@ -35,7 +35,8 @@ def findings(record: ConversionRecord) -> list[str]:
         gain = abs(quality.images.correlation) - abs(quality.images.correlation_at_0)
         if abs(quality.images.delay_s) >= _MIN_DELAY_S and gain > _MIN_GAIN:
             found.append(
-                f"poses come {quality.images.delay_s:+.2f} s after the images (correlation "
+                f"poses come {abs(quality.images.delay_s):.2f} s "
+                f"{'after' if quality.images.delay_s > 0 else 'before'} the images (correlation "
                 f"{quality.images.correlation:.2f}, at 0 s {quality.images.correlation_at_0:.2f}); "
                 f"alignment.pose_delay_s={-quality.images.delay_s:.2f} would align them"
             )
