@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from data_tools.fingerprint import fingerprint
 from data_tools.provenance import current_commit, installed_versions
 from data_tools.trajectory import Trajectory
 from worldmodel.checkpoint import read_json
@@ -37,6 +38,8 @@ class TrainingRecord:
     """The newest held-out losses, as worldmodel.heldout names them; empty before the first."""
     data: str | None = None
     """Hash of the recordings and texts; None in records of before it was kept."""
+    trajectories: list[str] | None = None
+    """Fingerprint of each training trajectory, so that none is evaluated on; None in older records."""
     distilled_from: str | None = None
     """Hash of the weights of the teacher whose long sampler a few steps replace; None if there was none."""
     distilled_steps: int = 0
@@ -69,6 +72,7 @@ def make_record(
         versions=installed_versions(),
         heldout=log.newest_heldout,
         data=data,
+        trajectories=sorted(fingerprint([trajectory]) for trajectory in trajectories),
     )
 
 

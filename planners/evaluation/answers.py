@@ -82,9 +82,10 @@ class SearchConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
-    """What problems of one level are solved with."""
+    """What problems of one level, or of one data set, are solved with."""
 
-    simulator: Simulator
+    simulator: Simulator | None
+    """None where only recordings are there; nothing is then searched on the true world."""
     world_model: WorldModel | None
     encoder: Encoder | None
     """What the oracle simulator's latent cost encodes with; None if that cost is on pixels."""
@@ -132,10 +133,11 @@ def answer_problems(
             if tools.world_model is not None:
                 found[Method.world_model] = searched[problem.problem_id]
             found |= _blind(problem, tools, seed)
-            oracle = _attempt(lambda problem: _simulated(problem, tools, config, seed), problem)
-            planner = found.get(tools.planner, oracle)
+            if tools.simulator is not None:
+                simulate = functools.partial(_simulated, tools.simulator, tools, config, seed)
+                found[Method.oracle_simulator] = _attempt(simulate, problem)
+            planner = found.get(tools.planner, ValueError("nothing has searched"))
             found[Method.oracle_cost] = _attempt(lambda given: _best_candidate(*given), (problem, planner))
-            found[Method.oracle_simulator] = oracle
             answers.append(found)
     return answers
 
@@ -171,6 +173,13 @@ def row_of(problem: PlanningProblem, method: Method, found: Found, provenance: P
         plan=tuple(format_actions(actions)),
         seconds=found.seconds,
     )
+
+
+def methods_of(*, has_model: bool, has_simulator: bool) -> list[Method]:
+    """Return the methods that answer problems, in the order of the table."""
+    lacking = set() if has_model else {Method.world_model}
+    lacking |= set() if has_simulator else {Method.oracle_simulator}
+    return [method for method in Method if method not in lacking]
 
 
 def failed_row(
@@ -285,11 +294,13 @@ def model_goal(
             return latent_goal(goal_latents, distance=config.distance)
 
 
-def _simulated(problem: PlanningProblem, tools: Tools, config: SearchConfig, seed: int) -> Answer:
+def _simulated(
+    simulator: Simulator, tools: Tools, config: SearchConfig, seed: int, problem: PlanningProblem
+) -> Answer:
     """Plan one problem on the true simulator."""
     started = time.perf_counter()
     evaluate = simulator_evaluate(
-        tools.simulator, problem.start_pose[None], _simulator_goal(problem, tools, config)
+        simulator, problem.start_pose[None], _simulator_goal(problem, tools, config)
     )
     plan = Cem(config.cem).plan(evaluate, tools.prior, generators=_streams([problem.problem_id], seed))
     return Answer(actions=plan.actions[0], seconds=time.perf_counter() - started, plan=plan)

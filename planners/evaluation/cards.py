@@ -31,6 +31,7 @@ def plan_card(row: OpenLoopRow) -> str:
         evidence.goal,
         frames_per_s=frames_per_s,
         imagined_label="imagined by the model",
+        observed_label="recorded on the way to the goal" if evidence.is_recorded else "simulator",
     )
     layers = MapLayers(
         walls=_lines(evidence.walls),

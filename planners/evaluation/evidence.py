@@ -1,6 +1,7 @@
 """Evidence: what the report shows of a plan, computed once more for a few problems."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -32,23 +33,54 @@ def plan_evidence(
     imagined: Sequence[UInt8[np.ndarray, "height width 3"]],
 ) -> PlanEvidence:
     """Drive an answer in the simulator, and keep that beside what was imagined and considered."""
-    assert answer.plan is not None
     displacements = answer.actions[:, :3].numpy().astype(np.float64)
     drives = [
         simulator.drive(problem.start_pose, displacements[: count + 1]) for count in range(len(displacements))
     ]
+    empty = _evidence(problem, answer, imagined)
+    return replace(
+        empty,
+        simulated=tuple(encode_png(drive.frame) for drive in drives),
+        is_recorded=False,
+        driven=tuple(tuple(pose) for pose in drives[-1].poses.tolist()),
+        walls=near_walls(walls, problem.start_pose),
+    )
+
+
+def recorded_evidence(
+    problem: PlanningProblem,
+    answer: Answer,
+    *,
+    recorded: Sequence[UInt8[np.ndarray, "height width 3"]],
+    imagined: Sequence[UInt8[np.ndarray, "height width 3"]],
+) -> PlanEvidence:
+    """Keep what was imagined and considered beside the recording's frames on the way to the goal."""
+    displacements = answer.actions[:, :3].numpy().astype(np.float64)
+    return replace(
+        _evidence(problem, answer, imagined),
+        simulated=tuple(encode_png(frame) for frame in recorded),
+        driven=tuple(tuple(pose) for pose in path_from(problem.start_pose, displacements).tolist()),
+    )
+
+
+def _evidence(
+    problem: PlanningProblem, answer: Answer, imagined: Sequence[UInt8[np.ndarray, "height width 3"]]
+) -> PlanEvidence:
+    """Return what needs neither simulator nor recording."""
+    assert answer.plan is not None
     iterations = answer.plan.iterations
     return PlanEvidence(
         goal=encode_png(problem.goal),
         observed=encode_png(problem.context[-1]),
-        simulated=tuple(encode_png(drive.frame) for drive in drives),
-        driven=tuple(tuple(pose) for pose in drives[-1].poses.tolist()),
+        simulated=(),
+        is_recorded=True,
+        driven=(),
         imagined=tuple(encode_png(frame) for frame in imagined),
         candidates=tuple(
             considered_paths(problem.start_pose, each.candidates[0, :MAX_CANDIDATES]) for each in iterations
         ),
         candidate_costs=tuple(tuple(each.costs[0].tolist()) for each in iterations),
-        walls=near_walls(walls, problem.start_pose),
+        walls=(),
     )
 
 

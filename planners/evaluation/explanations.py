@@ -73,6 +73,10 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
 SPLITS: Mapping[str, str] = {
     "seen_levels": "Levels of the training data; recordings and episodes that nothing was trained on.",
     "unseen_levels": "Levels that no training frame came from.",
+    "zero_shot": "A data set of whose places the model has seen nothing; prior, bounds and spacing are those "
+    "of its training trajectories.",
+    "held_out": "Trajectories that were held out, of places that the model was trained on.",
+    "no_model": "A data set, without a model.",
 }
 
 PROTOCOL: Mapping[str, str] = {

@@ -1,12 +1,13 @@
 """Open loop: plan to goal frames of held-out recordings.
 
-`python -m planners.evaluation.open_loop checkpoint=nano out=FOLDER num_problems=200`
+`python -m planners.evaluation.open_loop checkpoint=nano out=FOLDER num_problems=200` records on levels of the
+embedded simulator; with `data=FOLDER` problems are cut from the trajectories of a data set.
 """
 
 import functools
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import hydra
@@ -18,8 +19,7 @@ from data_tools import config as configuration
 from data_tools.provenance import current_commit
 from data_tools.randomness import numpy_generator_for
 from envs.doom_engine import STEP_S, DoomEngine
-from envs.level_recorder import LevelRecorder, RecordConfig
-from envs.levels import TEST_LEVELS, TRAIN_LEVELS, check_level
+from envs.level_recorder import LevelRecorder
 from envs.walls import wall_lines
 from planners.calibrate import cached_model, checkpoint_hash
 from planners.evaluate import answer_imagination
@@ -27,91 +27,27 @@ from planners.evaluation.answers import (
     Answer,
     Encoder,
     PlanCost,
-    SearchConfig,
     Tools,
     answer_problems,
     describe,
     failed_row,
+    methods_of,
     row_of,
 )
 from planners.evaluation.evidence import imagined_frames, plan_evidence
-from planners.evaluation.problems import PlanningProblem, ProblemShape, cut_problems
+from planners.evaluation.open_loop_config import OpenLoopConfig
+from planners.evaluation.problems import PlanningProblem, cut_problems
 from planners.evaluation.progress import progress_bars, resumable
+from planners.evaluation.recorded import open_recorded
+from planners.evaluation.recorded_loop import recorded_provenance, run_recorded
 from planners.evaluation.records import OpenLoopRow, Provenance
 from planners.evaluation.results import publish
 from planners.evaluation.shards import OnProgress, ShardStore, run_shards, worker_session
-from planners.evaluation.splits import Shard, check_evaluation, cut_into_shards, provenance_of
-from planners.evaluation.summary import Loop, Method, Run
+from planners.evaluation.splits import Shard, cut_into_shards, provenance_of
+from planners.evaluation.summary import Loop, Run
 from planners.evaluation.training_levels import check_levels
-from planners.prior import PriorConfig, TrainingPrior, training_prior
+from planners.prior import TrainingPrior, training_prior
 from worldmodel.representation.open import load_representation
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpenLoopConfig:
-    """What is evaluated; a split's rows are a function of all but `out`, `workers` and `num_problems`.
-
-    Attributes:
-        out: Folder of the results.
-        checkpoint: A shipped model's name or a folder; null leaves the model out.
-        seed: Of the held-out recordings; not that of any training data, of the prior or of the calibration.
-        num_shown: Problems a split that the report shows.
-        workers: Ray workers; 0 computes in this process.
-        seen_levels: Levels of the model's training data.
-        unseen_levels: Levels that no training frame came from.
-        prior: What the prior is fitted on.
-        representation: Folder of a visual representation; `search.simulator_cost=latent` needs it where there
-            is no checkpoint.
-        num_problems: Problems a split, rounded up to whole shards.
-        trajectories_per_shard: Trajectories of a shard; each gives `problem.num_problems`.
-        trajectory_frames: Frames of each held-out trajectory.
-        problem: What is cut from a trajectory.
-        search: Budget and costs.
-        record: How the robot drives in held-out and prior trajectories.
-    """
-
-    out: str = "outputs/open_loop"
-    checkpoint: str | None = "nano"
-    representation: str | None = None
-    seed: int = 2_000_003
-    num_problems: int = 30
-    trajectories_per_shard: int = 3
-    num_shown: int = 2
-    workers: int = 2
-    seen_levels: list[str] = field(default_factory=lambda: list(TRAIN_LEVELS[::4]))
-    unseen_levels: list[str] = field(default_factory=lambda: list(TEST_LEVELS))
-    trajectory_frames: int = 40
-    problem: ProblemShape = field(default_factory=ProblemShape)
-    search: SearchConfig = field(default_factory=SearchConfig)
-    prior: PriorConfig = field(default_factory=PriorConfig)
-    record: RecordConfig = field(default_factory=RecordConfig)
-
-    def __post_init__(self) -> None:
-        """Refuse levels and numbers that give no problems, before anything is recorded."""
-        check_evaluation(self)
-        for level in (*self.seen_levels, *self.unseen_levels):
-            check_level(level)
-        if min(self.num_problems, self.trajectories_per_shard) < 1:
-            raise ValueError(
-                "num_problems and trajectories_per_shard must be at least 1; got "
-                f"{self.num_problems} and {self.trajectories_per_shard}"
-            )
-        if self.trajectory_frames < self.problem.least_frames:
-            raise ValueError(
-                f"trajectory_frames must be at least {self.problem.least_frames} for these problems; "
-                f"got {self.trajectory_frames}"
-            )
-        if (
-            self.search.simulator_cost is PlanCost.latent
-            and self.checkpoint is None
-            and self.representation is None
-        ):
-            raise ValueError("search.simulator_cost=latent needs checkpoint=NAME or representation=FOLDER")
-
-    @property
-    def num_shards(self) -> int:
-        """Shards of a split."""
-        return -(-self.num_problems // (self.trajectories_per_shard * self.problem.num_problems))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,7 +221,7 @@ def _cached_representation(folder: str) -> Encoder:
 
 
 def _failed_rows(task: OpenLoopTask, error: Exception) -> list[OpenLoopRow]:
-    methods = [method for method in Method if task.config.checkpoint or method is not Method.world_model]
+    methods = methods_of(has_model=task.config.checkpoint is not None, has_simulator=True)
     return [
         failed_row(
             f"{task.shard.item_name(index)}/{number}",
@@ -308,9 +244,15 @@ def main(node: DictConfig) -> None:
     console = Console()
     started = time.perf_counter()
     with resumable(console), worker_session(config.workers), progress_bars(console) as add_bar:
-        rows = run_open_loop(config, on_prior=add_bar("training prior"), on_progress=add_bar("open loop"))
+        if config.data is None:
+            rows = run_open_loop(config, on_prior=add_bar("training prior"), on_progress=add_bar("open loop"))
+            provenance = make_provenance(config)
+        else:
+            recorded = open_recorded(Path(config.data), config.recorded)
+            provenance = recorded_provenance(config, recorded)
+            rows = run_recorded(config, recorded, provenance, on_progress=add_bar("open loop"))
     run = Run(
-        loops={Loop.open_loop: make_provenance(config)},
+        loops={Loop.open_loop: provenance},
         config=configuration.to_dict(config),
         timing={Loop.open_loop: time.perf_counter() - started},
         commit=current_commit(),

@@ -44,15 +44,14 @@ def draw_overview(summary: Summary, rows: Sequence[OpenLoopRow], path: Path) -> 
         films = figure.add_gridspec(
             2, 2, width_ratios=[4.06, 1], left=0.0, right=0.53, wspace=0.03, hspace=0.2
         )
-        _draw_strip(
-            figure.add_subplot(films[0, 0]), row.evidence.simulated, "the simulator, driving the plan"
-        )
+        shown = "the recording" if row.evidence.is_recorded else "the simulator, driving the plan"
+        _draw_strip(figure.add_subplot(films[0, 0]), row.evidence.simulated, shown)
         _draw_strip(figure.add_subplot(films[1, 0]), row.evidence.imagined, "what the world model imagined")
         _draw_strip(figure.add_subplot(films[0, 1]), (row.evidence.observed,), "now")
         _draw_strip(figure.add_subplot(films[1, 1]), (row.evidence.goal,), "the goal image")
         graphs = figure.add_gridspec(1, 2, width_ratios=[1, 0.85], left=0.55, right=0.9, wspace=0.08)
         _draw_map(figure.add_subplot(graphs[0]), row, row.evidence)
-        _draw_errors(figure.add_subplot(graphs[1]), summary, Split[row.split])
+        _draw_errors(figure.add_subplot(graphs[1]), summary, row.split)
         with whole_file(path) as temporary:
             figure.savefig(temporary, format="png", bbox_inches="tight", facecolor=PAPER)
         plt.close(figure)
@@ -104,8 +103,8 @@ def _draw_map(axes: Any, row: OpenLoopRow, evidence: PlanEvidence) -> None:
         spine.set_color("#dfe3ea")
 
 
-def _draw_errors(axes: Any, summary: Summary, split: Split) -> None:
-    table = summary.open_loop[split.name].table
+def _draw_errors(axes: Any, summary: Summary, split: str) -> None:
+    table = summary.open_loop[split].table
     names = list(table)[::-1]
     for place, name in enumerate(names):
         interval = table[name]["ate_m"]
@@ -116,7 +115,7 @@ def _draw_errors(axes: Any, summary: Summary, split: Split) -> None:
     axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
     axes.yaxis.tick_right()
     axes.set_xlim(left=0.0)
-    axes.set_title(f"ATE [m], {split.name.replace('_', ' ')}", loc="left", fontsize=9)
+    axes.set_title(f"ATE [m], {split.replace('_', ' ')}", loc="left", fontsize=9)
     axes.tick_params(colors=QUIET, length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)

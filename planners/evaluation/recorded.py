@@ -21,7 +21,6 @@ from data_tools.splits import split_by_trajectory
 from data_tools.trajectory import Trajectory, read_trajectories, read_trajectory
 from planners.candidates import Bounds, Parameterisation, fit_prior
 from planners.evaluation.problems import PlanningProblem
-from planners.evaluation.records import Provenance
 from planners.prior import TrainingPrior
 
 _BOUND_SLACK = 1.25
@@ -60,7 +59,7 @@ class RecordedConfig:
 
 @dataclass(frozen=True)
 class RecordedSet:
-    """The trajectories of a data set: those that the prior is fitted on, and those that problems are cut from."""
+    """A data set: trajectories that the prior is fitted on, and those that problems are cut from."""
 
     train: tuple[Trajectory, ...]
     held_out: tuple[Trajectory, ...]
@@ -85,9 +84,7 @@ def open_recorded(folder: Path, config: RecordedConfig) -> RecordedSet:
     if not whole:
         raise ValueError(f"{folder} holds no trajectory with poses that can be read")
     if config.train_names is None or config.test_names is None:
-        split = split_by_trajectory(
-            whole, seed=config.split_seed, held_out_fraction=config.held_out_fraction
-        )
+        split = split_by_trajectory(whole, seed=config.split_seed, held_out_fraction=config.held_out_fraction)
         return RecordedSet(split.train, split.held_out)
     by_name = {each.name: each for each in whole}
     train, held_out = (
@@ -173,7 +170,7 @@ class RecordedShard:
 def cut_into_shards(
     index: EvaluationIndex, *, split: str, folder: Path, config: RecordedConfig
 ) -> list[RecordedShard]:
-    """Cut an index into shards; windows of one trajectory stand together, and longer indices add at the end."""
+    """Cut an index into shards, in its order: a longer index adds shards at the end."""
     size = config.problems_per_shard
     return [
         RecordedShard(
@@ -200,9 +197,7 @@ def read_problem(
         level=trajectory.place,
         trajectory=trajectory.name,
         frame=frame,
-        context=np.stack(
-            [trajectory.frames[index] for index in range(frame - num_context + 1, frame + 1)]
-        ),
+        context=np.stack([trajectory.frames[index] for index in range(frame - num_context + 1, frame + 1)]),
         goal=trajectory.frames[goal],
         start_pose=trajectory.poses[frame],
         true_poses=trajectory.poses[frame + 1 : goal + 1],
@@ -223,15 +218,3 @@ def _trajectory(folder: Path, period_s: float | None) -> Trajectory:
 
 def _with_poses(trajectories: Sequence[Trajectory]) -> tuple[Trajectory, ...]:
     return tuple(each for each in trajectories if each.poses is not None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordedTask:
-    """A shard of recorded problems, and what they are solved with."""
-
-    shard: RecordedShard
-    provenance: Provenance
-    fitted: TrainingPrior
-    checkpoint: str | None
-    num_context: int
-    is_shown: bool

@@ -56,9 +56,12 @@ class PlanEvidence:
     """PNG, as all frames here."""
     observed: bytes
     simulated: tuple[bytes, ...]
-    """What the simulator shows after each step of the plan."""
+    """What the simulator shows after each step of the plan; of a data set, the recorded frames on the way to
+    the goal, whatever the plan."""
+    is_recorded: bool
+    """Whether there was no simulator to drive the plan."""
     driven: tuple[tuple[float, ...], ...]
-    """The pose after each step when the simulator drives the plan, walls included."""
+    """The pose after each step when the simulator drives the plan, walls included, else as its text says."""
     imagined: tuple[bytes, ...]
     """What the model expects to see after each step; empty without a model."""
     candidates: tuple[tuple[tuple[float, ...], ...], ...]

@@ -28,10 +28,10 @@ from planners.evaluation.summary import (
     OPEN_LOOP_METRICS,
     ORACLES,
     Method,
-    Split,
     SplitResult,
     Summary,
     Table,
+    split_named,
 )
 
 OURS = Method.world_model.name
@@ -108,7 +108,7 @@ def _open_loop_section(summary: Summary, rows: Sequence[OpenLoopRow]) -> str:
 def _open_loop_card(split: str, result: SplitResult) -> str:
     parts = [
         _split_title(split, f"{result.num_problems} problems", result.num_failed),
-        words("p", SPLITS[split], class_="quiet"),
+        words("p", SPLITS[split_named(split).name], class_="quiet"),
         _table(result.table, OPEN_LOOP_METRICS, best=result.best_baseline),
     ]
     if result.table:
@@ -150,7 +150,7 @@ def _closed_loop_section(summary: Summary, rows: Sequence[ClosedLoopRow]) -> str
             division(
                 "card",
                 _split_title(split, f"{result.num_episodes} episodes", result.num_failed),
-                words("p", SPLITS[split], class_="quiet"),
+                words("p", SPLITS[split_named(split).name], class_="quiet"),
                 _table(result.table, CLOSED_LOOP_METRICS, best=None),
             )
         )
@@ -227,9 +227,7 @@ def _definitions(meanings: Mapping[str, str]) -> str:
 
 def _split_title(split: str, counted: str, num_failed: int) -> str:
     counted += f", {num_failed} failed" if num_failed else ""
-    return element(
-        "h3", escape(_spaced(Split[split].name).capitalize()), words("span", counted, class_="tag")
-    )
+    return element("h3", escape(_spaced(split).capitalize()), words("span", counted, class_="tag"))
 
 
 def _spaced(name: str) -> str:

@@ -134,19 +134,28 @@ def cut_into_shards(config: EvaluationConfig, *, num_shards: int, items_per_shar
 
 
 def provenance_of(
-    config: EvaluationConfig, *, checkpoint_hash: str | None, ignored: Collection[str], micro_batch: int
+    config: EvaluationConfig,
+    *,
+    checkpoint_hash: str | None,
+    ignored: Collection[str],
+    micro_batch: int,
+    data: str | None = None,
 ) -> Provenance:
     """Return what all rows of a run share; its hash is over all that their numbers depend on.
 
-    `ignored` are the fields of the configuration that say how many rows there are.
+    `ignored` are the fields of the configuration that say how many rows there are, or where something lies;
+    `data` is the fingerprint of recordings that rows are made of.
     """
     described = {
         name: value
         for name, value in configuration.to_dict(config).items()
         if name not in {*RUN_FIELDS, *ignored}
     }
+    made_of = {"config": described, "checkpoint": checkpoint_hash}
+    if data is not None:
+        made_of["data"] = data
     return Provenance(
-        config_hash=hash_with_code({"config": described, "checkpoint": checkpoint_hash}),
+        config_hash=hash_with_code(made_of),
         checkpoint=config.checkpoint,
         checkpoint_hash=checkpoint_hash,
         seed=config.seed,

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -24,6 +24,25 @@ class Split(Enum):
     """Held-out recordings on levels that the model was trained on."""
     unseen_levels = "unseen_levels"
     """Levels that no training frame came from."""
+    zero_shot = "zero_shot"
+    """A data set of whose places the model has seen nothing."""
+    held_out = "held_out"
+    """Recordings that were held out, of places that the model was trained on."""
+    no_model = "no_model"
+    """A data set, without a model."""
+
+
+def goal_split(split: Split, goal_s: float) -> str:
+    """Return what problems of a split are called that lie so far ahead, where there are others too."""
+    return f"{split.name}_{goal_s:g}_s"
+
+
+def split_named(name: str) -> Split:
+    """Return the split that problems called so belong to; ValueError if there is none."""
+    for split in Split:
+        if name == split.name or name.startswith(f"{split.name}_"):
+            return split
+    raise ValueError(f"there is no split called {name!r}; there are {', '.join(Split.__members__)}")
 
 
 class Loop(Enum):
@@ -130,17 +149,21 @@ def summarise(open_rows: Sequence[OpenLoopRow], closed_rows: Sequence[ClosedLoop
     """Return the tables of all splits that the rows hold."""
     return Summary(
         open_loop={
-            split.name: _open_loop([row for row in open_rows if row.split == split.name])
-            for split in Split
-            if any(row.split == split.name for row in open_rows)
+            split: _open_loop([row for row in open_rows if row.split == split])
+            for split in _in_order({row.split for row in open_rows})
         },
         closed_loop={
-            split.name: _closed_loop([row for row in closed_rows if row.split == split.name])
-            for split in Split
-            if any(row.split == split.name for row in closed_rows)
+            split: _closed_loop([row for row in closed_rows if row.split == split])
+            for split in _in_order({row.split for row in closed_rows})
         },
         run=run,
     )
+
+
+def _in_order(names: Collection[str]) -> list[str]:
+    """Return the names of splits in the order of `Split`, nearer goals first."""
+    order = list(Split)
+    return sorted(names, key=lambda name: (order.index(split_named(name)), len(name), name))
 
 
 def to_json(summary: Summary) -> dict[str, Any]:

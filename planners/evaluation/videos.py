@@ -41,6 +41,7 @@ def panel_video(
     *,
     frames_per_s: float,
     imagined_label: str,
+    observed_label: str = "simulator",
 ) -> bytes:
     """Return an H.264 video of three panels, in step: observed, imagined, goal; frames come and go as PNG.
 
@@ -50,6 +51,7 @@ def panel_video(
         goal: The goal frame.
         frames_per_s: Frames a second.
         imagined_label: Says which expectation it is.
+        observed_label: Says where the observed frames are from.
 
     Returns:
         The bytes of an MP4 file.
@@ -59,7 +61,7 @@ def panel_video(
     pictures = [
         join_panels(
             [
-                ("simulator", observed[index]),
+                (observed_label, observed[index]),
                 (imagined_label, imagined[index] if imagined else None),
                 ("goal", goal),
             ]
