@@ -133,11 +133,18 @@ def answer_problems(
             if tools.world_model is not None:
                 found[Method.world_model] = searched[problem.problem_id]
             found |= _blind(problem, tools, seed)
-            if tools.simulator is not None:
-                simulate = functools.partial(_simulated, tools.simulator, tools, config, seed)
-                found[Method.oracle_simulator] = _attempt(simulate, problem)
-            planner = found.get(tools.planner, ValueError("nothing has searched"))
-            found[Method.oracle_cost] = _attempt(lambda given: _best_candidate(*given), (problem, planner))
+            oracle = (
+                None
+                if tools.simulator is None
+                else _attempt(functools.partial(_simulated, tools.simulator, tools, config, seed), problem)
+            )
+            searched_best = found.get(Method.world_model, oracle)
+            if searched_best is not None:  # else nothing has searched: baselines alone
+                found[Method.oracle_cost] = _attempt(
+                    lambda given: _best_candidate(*given), (problem, searched_best)
+                )
+            if oracle is not None:
+                found[Method.oracle_simulator] = oracle
             answers.append(found)
     return answers
 
@@ -179,6 +186,7 @@ def methods_of(*, has_model: bool, has_simulator: bool) -> list[Method]:
     """Return the methods that answer problems, in the order of the table."""
     lacking = set() if has_model else {Method.world_model}
     lacking |= set() if has_simulator else {Method.oracle_simulator}
+    lacking |= set() if has_model or has_simulator else {Method.oracle_cost}
     return [method for method in Method if method not in lacking]
 
 

@@ -51,7 +51,7 @@ def recorded_evidence(
     problem: PlanningProblem,
     answer: Answer,
     *,
-    recorded: Sequence[UInt8[np.ndarray, "height width 3"]],
+    recorded: Sequence[UInt8[np.ndarray, "_ _ 3"]],
     imagined: Sequence[UInt8[np.ndarray, "height width 3"]],
 ) -> PlanEvidence:
     """Keep what was imagined and considered beside the recording's frames on the way to the goal."""

@@ -87,6 +87,8 @@ def levels_of(config: EvaluationConfig, split: Split) -> list[str]:
             return config.seen_levels
         case Split.unseen_levels:
             return config.unseen_levels
+        case Split.zero_shot | Split.held_out | Split.no_model:
+            return []  # of data sets
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,7 @@ def plan_rows() -> list[OpenLoopRow]:
         goal=png(200),
         observed=png(10),
         simulated=tuple(png(20 * step) for step in range(1, 9)),
+        is_recorded=False,
         driven=tuple((1.0 + 0.2 * step, 2.0, 0.5) for step in range(1, 9)),
         imagined=tuple(png(15 * step) for step in range(1, 9)),
         candidates=(
