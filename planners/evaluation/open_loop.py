@@ -7,7 +7,7 @@ embedded simulator; with `data=FOLDER` problems are cut from the trajectories of
 import functools
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import hydra
@@ -19,7 +19,8 @@ from data_tools import config as configuration
 from data_tools.provenance import current_commit
 from data_tools.randomness import numpy_generator_for
 from envs.doom_engine import STEP_S, DoomEngine
-from envs.level_recorder import LevelRecorder
+from envs.level_recorder import LevelRecorder, RecordConfig
+from envs.levels import TEST_LEVELS, TRAIN_LEVELS, check_level
 from envs.walls import wall_lines
 from planners.calibrate import cached_model, checkpoint_hash
 from planners.evaluate import answer_imagination
@@ -27,6 +28,7 @@ from planners.evaluation.answers import (
     Answer,
     Encoder,
     PlanCost,
+    SearchConfig,
     Tools,
     answer_problems,
     describe,
@@ -35,19 +37,92 @@ from planners.evaluation.answers import (
     row_of,
 )
 from planners.evaluation.evidence import imagined_frames, plan_evidence
-from planners.evaluation.open_loop_config import OpenLoopConfig
-from planners.evaluation.problems import PlanningProblem, cut_problems
+from planners.evaluation.problems import PlanningProblem, ProblemShape, cut_problems
 from planners.evaluation.progress import progress_bars, resumable
-from planners.evaluation.recorded import open_recorded
-from planners.evaluation.recorded_loop import recorded_provenance, run_recorded
+from planners.evaluation.recorded import RecordedConfig, RecordedSet, open_recorded
+from planners.evaluation.recorded_loop import RecordedRun, run_recorded, split_of
 from planners.evaluation.records import OpenLoopRow, Provenance
 from planners.evaluation.results import publish
 from planners.evaluation.shards import OnProgress, ShardStore, run_shards, worker_session
-from planners.evaluation.splits import Shard, cut_into_shards, provenance_of
+from planners.evaluation.splits import Shard, check_evaluation, cut_into_shards, provenance_of
 from planners.evaluation.summary import Loop, Run
 from planners.evaluation.training_levels import check_levels
-from planners.prior import TrainingPrior, training_prior
+from planners.prior import PriorConfig, TrainingPrior, training_prior
+from worldmodel.model_folder import resolve
 from worldmodel.representation.open import load_representation
+from worldmodel.training_record import read_record
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenLoopConfig:
+    """What is evaluated; a split's rows are a function of all but `out`, `workers` and `num_problems`.
+
+    Attributes:
+        out: Folder of the results.
+        checkpoint: A shipped model's name or a folder; null leaves the model out.
+        seed: Of the held-out recordings; not that of any training data, of the prior or of the calibration.
+        num_shown: Problems a split that the report shows.
+        workers: Ray workers; 0 computes in this process.
+        seen_levels: Levels of the model's training data.
+        unseen_levels: Levels that no training frame came from.
+        prior: What the prior is fitted on.
+        representation: Folder of a visual representation; `search.simulator_cost=latent` needs it where there
+            is no checkpoint.
+        data: Folder of trajectories to evaluate on instead of levels; the levels, `prior` and `record` then
+            say nothing.
+        recorded: Which of its trajectories are for what, and which problems are cut.
+        num_problems: Problems a split, rounded up to whole shards; of a data set, of each goal distance.
+        trajectories_per_shard: Trajectories of a shard; each gives `problem.num_problems`.
+        trajectory_frames: Frames of each held-out trajectory.
+        problem: What is cut from a trajectory.
+        search: Budget and costs.
+        record: How the robot drives in held-out and prior trajectories.
+    """
+
+    out: str = "outputs/open_loop"
+    checkpoint: str | None = "nano"
+    representation: str | None = None
+    seed: int = 2_000_003
+    data: str | None = None
+    recorded: RecordedConfig = field(default_factory=RecordedConfig)
+    num_problems: int = 30
+    trajectories_per_shard: int = 3
+    num_shown: int = 2
+    workers: int = 2
+    seen_levels: list[str] = field(default_factory=lambda: list(TRAIN_LEVELS[::4]))
+    unseen_levels: list[str] = field(default_factory=lambda: list(TEST_LEVELS))
+    trajectory_frames: int = 40
+    problem: ProblemShape = field(default_factory=ProblemShape)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    prior: PriorConfig = field(default_factory=PriorConfig)
+    record: RecordConfig = field(default_factory=RecordConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse levels and numbers that give no problems, before anything is recorded."""
+        check_evaluation(self)
+        for level in (*self.seen_levels, *self.unseen_levels):
+            check_level(level)
+        if min(self.num_problems, self.trajectories_per_shard) < 1:
+            raise ValueError(
+                "num_problems and trajectories_per_shard must be at least 1; got "
+                f"{self.num_problems} and {self.trajectories_per_shard}"
+            )
+        if self.trajectory_frames < self.problem.least_frames:
+            raise ValueError(
+                f"trajectory_frames must be at least {self.problem.least_frames} for these problems; "
+                f"got {self.trajectory_frames}"
+            )
+        if (
+            self.search.simulator_cost is PlanCost.latent
+            and self.checkpoint is None
+            and self.representation is None
+        ):
+            raise ValueError("search.simulator_cost=latent needs checkpoint=NAME or representation=FOLDER")
+
+    @property
+    def num_shards(self) -> int:
+        """Shards of a split."""
+        return -(-self.num_problems // (self.trajectories_per_shard * self.problem.num_problems))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,6 +312,36 @@ def _failed_rows(task: OpenLoopTask, error: Exception) -> list[OpenLoopRow]:
     ]
 
 
+def recorded_run(config: OpenLoopConfig, recorded: RecordedSet) -> RecordedRun:
+    """Return the evaluation on a data set; where the set lies is no part of its rows, what it holds is.
+
+    ValueError if the model was, or may have been, trained on what problems are cut from.
+    """
+    assert config.data is not None
+    provenance = provenance_of(
+        config,
+        checkpoint_hash=checkpoint_hash(config.checkpoint),
+        ignored={"num_problems", "data"},
+        micro_batch=config.search.micro_batch,
+        data=recorded.fingerprint,
+    )
+    record = None if config.checkpoint is None else read_record(resolve(config.checkpoint))
+    return RecordedRun(
+        out=Path(config.out),
+        folder=Path(config.data),
+        checkpoint=config.checkpoint,
+        split=split_of(config.checkpoint, recorded, record),
+        provenance=provenance,
+        recorded=config.recorded,
+        search=config.search,
+        seed=config.seed,
+        num_context=config.problem.num_context,
+        num_problems=config.num_problems,
+        num_shown=config.num_shown,
+        workers=config.workers,
+    )
+
+
 @hydra.main(version_base=None, config_path="../conf", config_name="open_loop")
 def main(node: DictConfig) -> None:
     """Evaluate, print the tables, and write rows, summary and page."""
@@ -249,8 +354,9 @@ def main(node: DictConfig) -> None:
             provenance = make_provenance(config)
         else:
             recorded = open_recorded(Path(config.data), config.recorded)
-            provenance = recorded_provenance(config, recorded)
-            rows = run_recorded(config, recorded, provenance, on_progress=add_bar("open loop"))
+            run_of = recorded_run(config, recorded)
+            provenance = run_of.provenance
+            rows = run_recorded(run_of, recorded, on_progress=add_bar("open loop"))
     run = Run(
         loops={Loop.open_loop: provenance},
         config=configuration.to_dict(config),

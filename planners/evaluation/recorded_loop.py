@@ -1,17 +1,19 @@
 """Recorded loop: the open-loop evaluation on the trajectories of a data set."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from data_tools.fingerprint import fingerprint
 from data_tools.trajectory import Trajectory, read_trajectory
-from planners.calibrate import cached_model, checkpoint_hash
+from planners.calibrate import cached_model
 from planners.evaluate import answer_imagination
 from planners.evaluation.answers import (
     Answer,
+    SearchConfig,
     Tools,
     answer_problems,
     describe,
@@ -20,9 +22,9 @@ from planners.evaluation.answers import (
     row_of,
 )
 from planners.evaluation.evidence import imagined_frames, recorded_evidence
-from planners.evaluation.open_loop_config import OpenLoopConfig
 from planners.evaluation.problems import PlanningProblem
 from planners.evaluation.recorded import (
+    RecordedConfig,
     RecordedSet,
     RecordedShard,
     cut_into_shards,
@@ -33,34 +35,63 @@ from planners.evaluation.recorded import (
 )
 from planners.evaluation.records import OpenLoopRow, Provenance
 from planners.evaluation.shards import OnProgress, ShardStore, run_shards
-from planners.evaluation.splits import provenance_of
 from planners.evaluation.summary import Split, goal_split
 from planners.prior import TrainingPrior
-from worldmodel.model_folder import resolve
-from worldmodel.training_record import read_record
+
+
+@runtime_checkable
+class Trained(Protocol):
+    """What the record of a model says of its training."""
+
+    @property
+    def places(self) -> Sequence[str]:
+        """Where its recordings are from."""
+        ...
+
+    @property
+    def trajectories(self) -> Sequence[str] | None:
+        """Fingerprint of each; None if the record does not say."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedRun:
+    """One evaluation on a data set."""
+
+    out: Path
+    folder: Path
+    checkpoint: str | None
+    split: Split
+    provenance: Provenance
+    recorded: RecordedConfig
+    search: SearchConfig
+    seed: int
+    num_context: int
+    num_problems: int
+    """Of each goal distance."""
+    num_shown: int
+    workers: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedTask:
     """A shard of recorded problems, and what they are solved with."""
 
-    config: OpenLoopConfig
-    provenance: Provenance
+    run: RecordedRun
     fitted: TrainingPrior
     shard: RecordedShard
     num_shown: int
     """Of its problems, how many the report shows."""
 
 
-def split_of(checkpoint: str | None, recorded: RecordedSet) -> Split:
+def split_of(checkpoint: str | None, recorded: RecordedSet, record: Trained | None) -> Split:
     """Return whether a model has seen the places of a data set.
 
     ValueError if it was trained on a trajectory that problems are cut from, or may have been: its record
     names the place and no trajectories.
     """
-    if checkpoint is None:
+    if record is None:
         return Split.no_model
-    record = read_record(resolve(checkpoint))
     known = set(record.trajectories or ())
     trained = [each.name for each in recorded.held_out if fingerprint([each]) in known]
     if trained:
@@ -78,39 +109,24 @@ def split_of(checkpoint: str | None, recorded: RecordedSet) -> Split:
     return Split.held_out if places else Split.zero_shot
 
 
-def make_recorded_tasks(
-    config: OpenLoopConfig, recorded: RecordedSet, provenance: Provenance
-) -> dict[str, RecordedTask]:
+def make_recorded_tasks(run: RecordedRun, recorded: RecordedSet) -> dict[str, RecordedTask]:
     """Cut the evaluation into shards of problems whose goals lie equally far ahead."""
-    assert config.data is not None
-    split, tasks = split_of(config.checkpoint, recorded), {}
-    for goal_s in config.recorded.goals_s:
+    config, tasks = run.recorded, {}
+    for goal_s in config.goals_s:
         index = navigation_index(
-            recorded,
-            config.recorded,
-            goal_s=goal_s,
-            num_problems=config.num_problems,
-            num_context=config.problem.num_context,
+            recorded, config, goal_s=goal_s, num_problems=run.num_problems, num_context=run.num_context
         )
-        name = split.name if len(config.recorded.goals_s) == 1 else goal_split(split, goal_s)
+        name = run.split.name if len(config.goals_s) == 1 else goal_split(run.split, goal_s)
         for horizon in sorted({window.max_offset for window in index.windows}):
             same = tuple(window for window in index.windows if window.max_offset == horizon)
-            fitted = fit_recorded_prior(recorded, config.recorded, horizon=horizon)
-            for number, shard in enumerate(
-                cut_into_shards(
-                    replace(index, windows=same),
-                    split=name,
-                    folder=Path(config.data),
-                    config=config.recorded,
-                )
-            ):
-                tasks[f"{shard.name}-{horizon}"] = RecordedTask(
-                    config=config,
-                    provenance=provenance,
-                    fitted=fitted,
-                    shard=shard,
-                    num_shown=int(number < config.num_shown),
-                )
+            fitted = fit_recorded_prior(recorded, config, horizon=horizon)
+            shards = cut_into_shards(
+                replace(index, windows=same), split=name, folder=run.folder, config=config
+            )
+            for number, shard in enumerate(shards):
+                shown = int(number < run.num_shown)
+                task = RecordedTask(run=run, fitted=fitted, shard=shard, num_shown=shown)
+                tasks[f"{shard.name}-{horizon}"] = task
     return tasks
 
 
@@ -119,41 +135,33 @@ def evaluate_recorded(task: RecordedTask) -> Sequence[OpenLoopRow]:
 
     A problem whose frames cannot be read fails alone.
     """
-    config = task.config
+    run, fitted = task.run, task.fitted
+    methods = methods_of(has_model=run.checkpoint is not None, has_simulator=False)
     problems: list[PlanningProblem] = []
     rows: list[OpenLoopRow] = []
     for window in task.shard.windows:
         try:
-            problems.append(
-                read_problem(
-                    window,
-                    task.shard,
-                    num_context=config.problem.num_context,
-                    spacing_m=task.fitted.spacing_m,
-                )
+            problem = read_problem(
+                window, task.shard, num_context=run.num_context, spacing_m=fitted.spacing_m
             )
         except (OSError, ValueError) as error:
+            name, split = problem_id(window, task.shard.split), task.shard.split
             rows += [
-                failed_row(
-                    problem_id(window, task.shard.split),
-                    method,
-                    describe(error),
-                    task.provenance,
-                    split=task.shard.split,
-                    level="",
-                )
-                for method in methods_of(has_model=config.checkpoint is not None, has_simulator=False)
+                failed_row(name, method, describe(error), run.provenance, split=split, level="")
+                for method in methods
             ]
+        else:
+            problems.append(problem)
     tools = Tools(
         simulator=None,
-        world_model=None if config.checkpoint is None else cached_model(config.checkpoint),
+        world_model=None if run.checkpoint is None else cached_model(run.checkpoint),
         encoder=None,
-        prior=task.fitted.prior,
-        spacing_m=task.fitted.spacing_m,
+        prior=fitted.prior,
+        spacing_m=fitted.spacing_m,
     )
-    answers = answer_problems(problems, tools, config.search, seed=config.seed)
+    answers = answer_problems(problems, tools, run.search, seed=run.seed)
     for number, (problem, found) in enumerate(zip(problems, answers, strict=True)):
-        own = {method: row_of(problem, method, each, task.provenance) for method, each in found.items()}
+        own = {method: row_of(problem, method, each, run.provenance) for method, each in found.items()}
         answer = found.get(tools.planner)
         if number < task.num_shown and isinstance(answer, Answer):
             evidence = recorded_evidence(
@@ -168,47 +176,31 @@ def evaluate_recorded(task: RecordedTask) -> Sequence[OpenLoopRow]:
 
 
 def run_recorded(
-    config: OpenLoopConfig,
-    recorded: RecordedSet,
-    provenance: Provenance,
-    *,
-    on_progress: OnProgress | None = None,
+    run: RecordedRun, recorded: RecordedSet, *, on_progress: OnProgress | None = None
 ) -> list[OpenLoopRow]:
     """Return the rows of an evaluation on a data set, computing what its folder lacks."""
-    tasks: Mapping[str, RecordedTask] = make_recorded_tasks(config, recorded, provenance)
     return run_shards(
         evaluate_recorded,
-        tasks,
+        make_recorded_tasks(run, recorded),
         row_type=OpenLoopRow,
-        store=ShardStore(folder=Path(config.out) / "shards", config_hash=provenance.config_hash),
-        num_workers=config.workers,
+        store=ShardStore(folder=run.out / "shards", config_hash=run.provenance.config_hash),
+        num_workers=run.workers,
         has_failed=lambda row: row.error is not None,
         on_progress=on_progress,
-    )
-
-
-def recorded_provenance(config: OpenLoopConfig, recorded: RecordedSet) -> Provenance:
-    """Return what all rows of a run share; where the data set lies is no part of it, what it holds is."""
-    return provenance_of(
-        config,
-        checkpoint_hash=checkpoint_hash(config.checkpoint),
-        ignored={"num_problems", "data"},
-        micro_batch=config.search.micro_batch,
-        data=recorded.fingerprint,
     )
 
 
 def _imagined(problem: PlanningProblem, answer: Answer, tools: Tools, task: RecordedTask) -> list[np.ndarray]:
     if tools.world_model is None:
         return []
-    search = task.config.search
+    search = task.run.search
     return imagined_frames(
         tools.world_model,
         problem,
         answer.actions,
         step_s=task.fitted.prior.dt_s,
         config=answer_imagination(search.imagination, search.cem),
-        generator=search.imagination.noise(task.config.seed),
+        generator=search.imagination.noise(task.run.seed),
     )
 
 

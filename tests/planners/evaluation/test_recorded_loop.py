@@ -7,12 +7,11 @@ import pytest
 
 from data_tools.fingerprint import fingerprint
 from planners.cem import CemConfig
-from planners.evaluation import recorded_loop
 from planners.evaluation.answers import SearchConfig
-from planners.evaluation.open_loop_config import OpenLoopConfig
+from planners.evaluation.open_loop import OpenLoopConfig, recorded_run
 from planners.evaluation.problems import ProblemShape
 from planners.evaluation.recorded import RecordedConfig, open_recorded
-from planners.evaluation.recorded_loop import recorded_provenance, run_recorded, split_of
+from planners.evaluation.recorded_loop import run_recorded, split_of
 from planners.evaluation.summary import Method, Split, summarise
 from tests.planners.evaluation.test_recorded import write_drives
 from worldmodel.model_folder import resolve
@@ -43,7 +42,7 @@ def data(tmp_path) -> Path:
 def rows_of(config: OpenLoopConfig):
     assert config.data is not None
     recorded = open_recorded(Path(config.data), config.recorded)
-    return run_recorded(config, recorded, recorded_provenance(config, recorded))
+    return run_recorded(recorded_run(config, recorded), recorded)
 
 
 def test_a_model_plans_and_baselines_stand_beside_it(tmp_path, data):
@@ -88,7 +87,7 @@ def test_a_frame_that_cannot_be_read_fails_its_problems_alone(tmp_path, data):
     assert {row.problem_id for row in rows} - failed
 
 
-def test_a_model_is_not_evaluated_on_what_it_was_trained_on(tmp_path, data, monkeypatch):
+def test_a_model_is_not_evaluated_on_what_it_was_trained_on(data):
     recorded = open_recorded(data, RecordedConfig(held_out_fraction=0.5))
     nano = read_record(resolve("nano"))
     records = {
@@ -96,15 +95,13 @@ def test_a_model_is_not_evaluated_on_what_it_was_trained_on(tmp_path, data, monk
         "held_out": replace(nano, places=["yard"], trajectories=[fingerprint(recorded.train[:1])]),
         "unknown": replace(nano, places=["yard"], trajectories=None),
     }
-    monkeypatch.setattr(recorded_loop, "resolve", lambda name: name)
-    monkeypatch.setattr(recorded_loop, "read_record", lambda name: records.get(name, nano))
-    assert split_of(None, recorded) is Split.no_model
-    assert split_of("nano", recorded) is Split.zero_shot
-    assert split_of("held_out", recorded) is Split.held_out
+    assert split_of(None, recorded, None) is Split.no_model
+    assert split_of("nano", recorded, nano) is Split.zero_shot
+    assert split_of("m", recorded, records["held_out"]) is Split.held_out
     with pytest.raises(ValueError, match=f"was trained on {recorded.held_out[0].name}"):
-        split_of("trained", recorded)
+        split_of("m", recorded, records["trained"])
     with pytest.raises(ValueError, match="does not say on which"):
-        split_of("unknown", recorded)
+        split_of("m", recorded, records["unknown"])
 
 
 def _run(rows):
