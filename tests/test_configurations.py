@@ -97,6 +97,11 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         worldmodel.evaluation.coco_fid.CocoConfig,
         ("data=d", "out=o", "photos=p"),
     ),
+    "worldmodel/conf/adapt.yaml": (
+        worldmodel.pretrain,
+        PretrainConfig,
+        ("start=nano", "data=d", "text=t", "out=o"),
+    ),
     "worldmodel/conf/describe.yaml": (worldmodel.describe, worldmodel.describe.DescribeConfig, ()),
     "worldmodel/conf/distill.yaml": (
         worldmodel.distill,

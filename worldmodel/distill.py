@@ -36,9 +36,10 @@ from worldmodel.progress import step_progress
 from worldmodel.ranks import Ranks, joined
 from worldmodel.representation.interface import sizes_of
 from worldmodel.sharding import Sharding
+from worldmodel.start import begin_with, shaped_as
 from worldmodel.trainer import Trainer, make_trainer, train_step
 from worldmodel.training_log import TrainingLog
-from worldmodel.training_record import hardware, read_record
+from worldmodel.training_record import hardware, hash_weights, read_record
 from worldmodel.transfusion import Transfusion
 
 
@@ -60,6 +61,8 @@ class DistillConfig(PretrainConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.start is not None:
+            raise ValueError("a student begins as its teacher, or as student=MODEL; leave start out")
         if self.sharding is not Sharding.replicated:
             raise ValueError(
                 f"needed sharding=replicated, since each rank runs the whole student on its own path; got "
@@ -124,18 +127,7 @@ def distill(config: DistillConfig, ranks: Ranks | None = None) -> None:
     representation = teacher.representation
     with ranks.first_goes_ahead():
         corpus, _ = load_corpora(config, representation)
-    teach(teacher_settings(config, teacher), teacher, corpus, ranks)
-
-
-def teacher_settings(config: DistillConfig, teacher: WorldModel) -> DistillConfig:
-    """Return a configuration with the teacher's shape, vocabulary and prediction."""
-    flow = replace(config.objective.flow, prediction=teacher.prediction, loss_space=teacher.prediction)
-    return replace(
-        config,
-        model=teacher.transfusion.config,
-        vocab_size=teacher.tokenizer.vocab_size,
-        objective=replace(config.objective, flow=flow),
-    )
+    teach(shaped_as(config, teacher), teacher, corpus, ranks)
 
 
 def teach(config: DistillConfig, teacher: WorldModel, corpus: Corpus, ranks: Ranks) -> None:
@@ -220,8 +212,7 @@ def make_student(
         ranks=ranks,
     )
     trainer.vocabulary = teacher.tokenizer.identity
-    for network in (trainer.model, trainer.average):
-        network.load_state_dict(first.transfusion.state_dict())
+    begin_with(trainer, first)
     return trainer
 
 
@@ -265,9 +256,7 @@ def write_student(
     """Write the moving average as a model folder; its record is the teacher's, with what was added."""
     record = replace(
         read_record(resolve(config.teacher)),
-        distilled_from=hashlib.sha256(
-            (resolve(config.teacher) / "model.safetensors").read_bytes()
-        ).hexdigest()[:16],
+        distilled_from=hash_weights(resolve(config.teacher)),
         distilled_steps=trainer.step,
         distilled_s=round(log.training_s, 1),
         hardware=hardware(),

@@ -39,6 +39,7 @@ from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.question_sets import QuestionSet, read_question_set
 from worldmodel.ranks import Ranks
 from worldmodel.representation.interface import sizes_of
+from worldmodel.start import begin_with
 from worldmodel.tensor_file import hash_tensors
 from worldmodel.trainer import Trainer, make_trainer, train_step
 from worldmodel.training_log import TrainingLog
@@ -173,8 +174,7 @@ def make_finetuner(
         **sizes_of(model.representation),
         ranks=None,
     )
-    for part in (trainer.model, trainer.average):
-        part.load_state_dict(model.transfusion.state_dict())
+    begin_with(trainer, model)
     return trainer, settings
 
 
@@ -219,6 +219,7 @@ def _write_model(
         seed=config.seed,
         data=questions.identity,
         log=log,
+        start=resolve(config.model),
     )
     save_model(
         folder,

@@ -22,8 +22,9 @@ from data_tools.whole_file import write_text
 from worldmodel.batches import Batches
 from worldmodel.corpus import Corpus, load_corpora, make_batches, make_tokenizer
 from worldmodel.heldout import heldout_losses
-from worldmodel.model_folder import save_model
+from worldmodel.model_folder import load_model, resolve, save_model
 from worldmodel.precision import Device
+from worldmodel.predictor import WorldModel
 from worldmodel.pretrain_config import PretrainConfig
 from worldmodel.progress import step_progress
 from worldmodel.ranks import Ranks, joined
@@ -42,6 +43,7 @@ from worldmodel.sizes import (
     on_meta,
     state_bytes,
 )
+from worldmodel.start import begin_with, shaped_as
 from worldmodel.tokenizer import TextTokenizer
 from worldmodel.trainer import Trainer, make_trainer, train_step
 from worldmodel.training_log import TrainingLog
@@ -55,11 +57,15 @@ STEPS = "steps"
 def run(config: PretrainConfig, ranks: Ranks) -> None:
     """Load what the configuration names and train, or go on training, until `num_steps`."""
     torch.set_num_threads(config.num_threads)
-    representation = load_representation(config.representation)
+    start = None if config.start is None else load_model(config.start)
+    if start is None:
+        representation = load_representation(config.representation)
+    else:
+        config, representation = shaped_as(config, start), start.representation
     _check(config, representation, ranks)
     with ranks.first_goes_ahead():
         training, heldout = load_corpora(config, representation)
-    train(config, representation, training=training, heldout=heldout, ranks=ranks)
+    train(config, representation, training=training, heldout=heldout, ranks=ranks, start=start)
 
 
 def _check(config: PretrainConfig, representation: Representation, ranks: Ranks) -> None:
@@ -100,17 +106,23 @@ def train(
     training: Corpus,
     heldout: Corpus,
     ranks: Ranks | None = None,
+    start: WorldModel | None = None,
 ) -> None:
-    """Train until `num_steps`, from the last checkpoint if there is one; leave the model in `out/model`."""
+    """Train until `num_steps`, from the last checkpoint if there is one; leave the model in `out/model`.
+
+    Without a checkpoint it begins with `start`, a model of the configured shape, or with random weights.
+    """
     ranks = ranks or Ranks()
     out = Path(config.out)
     with ranks.first_goes_ahead():
-        tokenizer = _tokenizer_of_run(out, config, training)
+        tokenizer = _tokenizer_of_run(out, config, training) if start is None else start.tokenizer
     frame = representation.num_tokens
     batches = make_batches(config, training, tokenizer, latents_per_frame=frame, role="training")
     sizes = {"vocab_size": tokenizer.vocab_size, **sizes_of(representation)}
     trainer = make_trainer(config, batches, **sizes, ranks=ranks)
     trainer.vocabulary = tokenizer.identity
+    if start is not None:
+        begin_with(trainer, start)
     trainer.go_on(out / STEPS, num_steps=config.num_steps, ranks=ranks)
     log = None
     if ranks.is_first:
@@ -128,6 +140,7 @@ def train(
             seed=config.seed,
             data=trainer.batches.data,
             log=log,
+            start=None if config.start is None else resolve(config.start),
         )
         prediction = config.objective.flow.prediction
         save_model(out / MODEL, average, tokenizer, representation, prediction=prediction, record=record)

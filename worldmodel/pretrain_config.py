@@ -32,7 +32,10 @@ class PretrainConfig:
     text: str = MISSING
     """Folder of public text, as `data_tools.text_sources` makes it."""
     representation: str = MISSING
-    """Folder of a trained representation."""
+    """Folder of a trained representation; the model's own with `start`."""
+    start: str | None = None
+    """Name or folder of a trained model to adapt, with its shape, vocabulary, representation, weights. None
+    begins from random weights."""
     out: str = MISSING
     seed: int = 0
     vocab_size: int = 1024
@@ -85,6 +88,8 @@ class PretrainConfig:
         for name, count in counts.items():
             if count < 1:
                 raise ValueError(f"{name} must be at least 1, got {count}")
+        if self.start is not None and self.sharding is Sharding.fsdp:
+            raise ValueError("a run that adapts a model (start) needs sharding=replicated")
         if self.ranks_timeout_s <= 0:
             raise ValueError(f"ranks_timeout_s must be above 0, got {self.ranks_timeout_s}")
         if self.compile and self.sharding is Sharding.fsdp and self.compile_unit is CompileUnit.model:

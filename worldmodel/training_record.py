@@ -1,10 +1,11 @@
 """TrainingRecord: what a world model was trained on and how; it lies beside the weights."""
 
+import hashlib
 import json
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from data_tools.fingerprint import fingerprint
@@ -38,8 +39,11 @@ class TrainingRecord:
     """The newest held-out losses, as worldmodel.heldout names them; empty before the first."""
     data: str | None = None
     """Hash of the recordings and texts; None in records of before it was kept."""
-    trajectories: list[str] | None = None
-    """Fingerprint of each training trajectory, so that none is evaluated on; None in older records."""
+    trajectories: dict[str, list[str]] = field(default_factory=dict)
+    """Fingerprints of the training trajectories of each place, so that none is evaluated on; a place that is
+    missing, as in older records, does not say which were its."""
+    started_from: str | None = None
+    """Hash of the weights that the run began with; None if these were random."""
     distilled_from: str | None = None
     """Hash of the weights of the teacher whose long sampler a few steps replace; None if there was none."""
     distilled_steps: int = 0
@@ -55,11 +59,21 @@ def make_record(
     seed: int,
     data: str,
     log: TrainingLog,
+    start: Path | None = None,
 ) -> TrainingRecord:
-    """Gather the facts of a run; time and held-out losses come from its log."""
+    """Gather the facts of a run; time and held-out losses come from its log.
+
+    `start` is the folder of the model that it began with: what that one has seen, this one has.
+    """
+    before = None if start is None else read_record(start)
+    trajectories_of: dict[str, list[str]] = {} if before is None else dict(before.trajectories)
+    unknown = set() if before is None else set(before.places) - before.trajectories.keys()
+    for place in sorted({trajectory.place for trajectory in trajectories} - unknown):
+        own = [fingerprint([each]) for each in trajectories if each.place == place]
+        trajectories_of[place] = sorted({*own, *trajectories_of.get(place, ())})
     recorded_s = sum(float(trajectory.times_s[-1] - trajectory.times_s[0]) for trajectory in trajectories)
     return TrainingRecord(
-        places=sorted({trajectory.place for trajectory in trajectories}),
+        places=sorted({*(each.place for each in trajectories), *(before.places if before else ())}),
         num_trajectories=len(trajectories),
         num_frames=sum(trajectory.num_frames for trajectory in trajectories),
         hours_recorded=round(recorded_s / 3600, 3),
@@ -72,8 +86,14 @@ def make_record(
         versions=installed_versions(),
         heldout=log.newest_heldout,
         data=data,
-        trajectories=sorted(fingerprint([trajectory]) for trajectory in trajectories),
+        trajectories=trajectories_of,
+        started_from=None if start is None else hash_weights(start),
     )
+
+
+def hash_weights(folder: Path) -> str:
+    """Return a short hash of a model's weights."""
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16]
 
 
 def hardware() -> str:

@@ -1,6 +1,6 @@
 """Recorded loop: the open-loop evaluation on the trajectories of a data set."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -49,8 +49,8 @@ class Trained(Protocol):
         ...
 
     @property
-    def trajectories(self) -> Sequence[str] | None:
-        """Fingerprint of each; None if the record does not say."""
+    def trajectories(self) -> Mapping[str, Sequence[str]]:
+        """Fingerprints of those of each place; a place that is missing does not say which were its."""
         ...
 
 
@@ -92,7 +92,7 @@ def split_of(checkpoint: str | None, recorded: RecordedSet, record: Trained | No
     """
     if record is None:
         return Split.no_model
-    known = set(record.trajectories or ())
+    known = {each for those in record.trajectories.values() for each in those}
     trained = [each.name for each in recorded.held_out if fingerprint([each]) in known]
     if trained:
         raise ValueError(
@@ -101,9 +101,9 @@ def split_of(checkpoint: str | None, recorded: RecordedSet, record: Trained | No
             "held_out_fraction or test_names to those that were"
         )
     places = {each.place for each in (*recorded.train, *recorded.held_out)} & set(record.places)
-    if places and record.trajectories is None:
+    if unknown := sorted(places - record.trajectories.keys()):
         raise ValueError(
-            f"{checkpoint} was trained on recordings of {', '.join(sorted(places))}, and its record does not "
+            f"{checkpoint} was trained on recordings of {', '.join(unknown)}, and its record does not "
             "say on which; evaluate it on the levels (without data=), or on another data set"
         )
     return Split.held_out if places else Split.zero_shot

@@ -20,7 +20,6 @@ from worldmodel.distill import (
     make_student,
     on_own_path,
     teach,
-    teacher_settings,
 )
 from worldmodel.flow import Prediction, euler_step
 from worldmodel.lessons import LessonConfig, Lessons
@@ -28,6 +27,7 @@ from worldmodel.model_folder import load_model, save_model
 from worldmodel.objective import ObjectiveConfig, predict_latents
 from worldmodel.predictor import WorldModel
 from worldmodel.ranks import Ranks
+from worldmodel.start import shaped_as
 from worldmodel.trainer import Trainer
 from worldmodel.training_log import TrainingLog
 from worldmodel.training_record import make_record, read_record
@@ -222,7 +222,7 @@ def taught(out: Path, teacher_folder: Path, corpus: Corpus, **changes: object) -
     own = {"teacher": str(teacher_folder), "lessons": LESSON, "num_lessons": 2, "rehearsal_every": 0}
     config = DistillConfig(**(settings | own | changes))  # pyright: ignore[reportArgumentType]
     teacher = load_model(teacher_folder)
-    config = teacher_settings(config, teacher)
+    config = shaped_as(config, teacher)
     teach(config, teacher, corpus, Ranks())
     return config
 

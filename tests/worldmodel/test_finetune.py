@@ -52,7 +52,7 @@ def questions(tmp_path_factory) -> QuestionSet:
 
 def config(out: Path, **settings: object) -> FinetuneConfig:
     defaults = {
-        "model": "",
+        "model": "nano",  # whose record of training goes on; its weights are those given
         "data": "",
         "out": str(out),
         "num_rows": 2,

@@ -91,9 +91,11 @@ def test_a_model_is_not_evaluated_on_what_it_was_trained_on(data):
     recorded = open_recorded(data, RecordedConfig(held_out_fraction=0.5))
     nano = read_record(resolve("nano"))
     records = {
-        "trained": replace(nano, places=["yard"], trajectories=[fingerprint(recorded.held_out[:1])]),
-        "held_out": replace(nano, places=["yard"], trajectories=[fingerprint(recorded.train[:1])]),
-        "unknown": replace(nano, places=["yard"], trajectories=None),
+        "trained": replace(
+            nano, places=["yard"], trajectories={"yard": [fingerprint(recorded.held_out[:1])]}
+        ),
+        "held_out": replace(nano, places=["yard"], trajectories={"yard": [fingerprint(recorded.train[:1])]}),
+        "unknown": replace(nano, places=["yard"], trajectories={}),
     }
     assert split_of(None, recorded, None) is Split.no_model
     assert split_of("nano", recorded, nano) is Split.zero_shot
