@@ -9,6 +9,9 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig
 
+import data_tools.index
+import data_tools.split
+import data_tools.statistics
 import envs.camera
 import envs.collect
 import envs.prove
@@ -51,6 +54,21 @@ from worldmodel.pretrain_config import PretrainConfig
 PRETRAIN = ("data=d", "text=t", "representation=r", "out=o")
 
 COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
+    "data_tools/conf/index.yaml": (
+        data_tools.index,
+        data_tools.index.IndexCommand,
+        ("data=d", "out=o", "kinds=[time,navigation]", "index.goal_s=4"),
+    ),
+    "data_tools/conf/split.yaml": (
+        data_tools.split,
+        data_tools.split.SplitCommand,
+        ("data=d", "out=o", "by=region"),
+    ),
+    "data_tools/conf/statistics.yaml": (
+        data_tools.statistics,
+        data_tools.statistics.StatisticsCommand,
+        ("data=d", "horizons_s=[1,2]"),
+    ),
     "envs/conf/camera.yaml": (envs.camera, envs.camera.CameraConfig, ()),
     "envs/conf/collect.yaml": (envs.collect, envs.collect.CollectConfig, ("out=o", "seed=1")),
     "envs/conf/prove.yaml": (envs.prove, envs.prove.ProveConfig, ()),
