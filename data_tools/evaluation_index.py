@@ -234,7 +234,7 @@ def _read_lines(path: Path, kind: IndexKind | None) -> EvaluationIndex:
     if heading.get("num_windows") != len(windows):
         raise ValueError(f"{path} should hold {heading.get('num_windows')} windows; it has {len(windows)}")
     name, provenance = heading.get("kind"), heading.get("provenance")
-    if not isinstance(provenance, dict) or name not in IndexKind.__members__:
+    if not isinstance(provenance, dict) or not isinstance(name, str) or name not in IndexKind.__members__:
         raise ValueError(
             f"{path}: its heading needs a provenance and a kind among {list(IndexKind.__members__)}"
         )

@@ -14,7 +14,6 @@ as they are in the shipped files (RECON: 20 to 301 trajectories, one of them up 
 alternative. Seconds take the place of frames, so that other rates work: a goal is the frame nearest in time.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -22,6 +21,7 @@ from enum import Enum
 import numpy as np
 
 from data_tools.config import to_dict
+from data_tools.draws import draw
 from data_tools.evaluation_index import (
     FINGERPRINT,
     NUM_CONTEXT,
@@ -187,28 +187,23 @@ def _choose(
     needed, allowed = config.num_windows(kind), config.num_trajectories
     if kind is IndexKind.time or allowed is None:
         allowed = len(found)
-    drawn: list[tuple[int, bytes, Window]] = []
+    drawn: list[tuple[int, int, Window]] = []
     usable = [name for name in found if found[name].windows]
-    for number, name in enumerate(sorted(usable, key=lambda name: _draw(seed, "trajectories", name))):
+    for number, name in enumerate(sorted(usable, key=lambda name: draw(seed, "trajectories", name))):
         if number >= allowed and len(drawn) >= needed:
             break
         drawn += _ranked(found[name].windows, f"{seed}/{kind.name}")
     if config.spread is Spread.windows:
-        drawn = [(0, draw, window) for _, draw, window in drawn]
+        drawn = [(0, number, window) for _, number, window in drawn]
     return tuple(window for _, _, window in sorted(drawn, key=lambda each: each[:2])[:needed])
 
 
-def _ranked(windows: tuple[Window, ...], stream: str) -> list[tuple[int, bytes, Window]]:
+def _ranked(windows: tuple[Window, ...], stream: str) -> list[tuple[int, int, Window]]:
     """Return windows with their draws, and the place of each among those of its trajectory."""
     drawn = sorted(
-        (_draw(stream, window.trajectory, window.frame), number) for number, window in enumerate(windows)
+        (draw(stream, window.trajectory, window.frame), number) for number, window in enumerate(windows)
     )
-    return [(rank, draw, windows[number]) for rank, (draw, number) in enumerate(drawn)]
-
-
-def _draw(*parts: object) -> bytes:
-    """Return a random number that hangs on nothing but its parts."""
-    return hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return [(rank, drawing, windows[number]) for rank, (drawing, number) in enumerate(drawn)]
 
 
 def _too_few(kind: IndexKind, needed: int, counts: dict[str, int], num_trajectories: int) -> str:

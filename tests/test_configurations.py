@@ -10,6 +10,9 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig
 
 import data_tools.convert
+import data_tools.index
+import data_tools.split
+import data_tools.statistics
 import envs.camera
 import envs.collect
 import envs.prove
@@ -56,6 +59,21 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         data_tools.convert,
         data_tools.convert.ConvertConfig,
         ("source=nwm", "data=d", "out=o"),
+    ),
+    "data_tools/conf/index.yaml": (
+        data_tools.index,
+        data_tools.index.IndexCommand,
+        ("data=d", "out=o", "kinds=[time,navigation]", "index.goal_s=4"),
+    ),
+    "data_tools/conf/split.yaml": (
+        data_tools.split,
+        data_tools.split.SplitCommand,
+        ("data=d", "out=o", "by=region"),
+    ),
+    "data_tools/conf/statistics.yaml": (
+        data_tools.statistics,
+        data_tools.statistics.StatisticsCommand,
+        ("data=d", "horizons_s=[1,2]"),
     ),
     "envs/conf/camera.yaml": (envs.camera, envs.camera.CameraConfig, ()),
     "envs/conf/collect.yaml": (envs.collect, envs.collect.CollectConfig, ("out=o", "seed=1")),
