@@ -32,7 +32,7 @@ def read_numbers(path: Path, *, widths: Sequence[int]) -> NumberTable:
     """
     if path.suffix == ".npy":
         return NumberTable(_read_array(path, widths), ())
-    return _parse(path, _lines(path), widths)
+    return _parse(path, read_lines(path), widths)
 
 
 def read_columns(path: Path, *, names: Sequence[Sequence[str]]) -> NumberTable:
@@ -45,7 +45,7 @@ def read_columns(path: Path, *, names: Sequence[Sequence[str]]) -> NumberTable:
     Returns:
         The wanted columns in that order; ValueError says which is missing, and what the header holds.
     """
-    lines = _lines(path)
+    lines = read_lines(path)
     header = [word.strip().strip('"').lower() for word in next(lines, (0, ""))[1].split(",")]
     columns = []
     for choices in names:
@@ -64,8 +64,8 @@ def read_columns(path: Path, *, names: Sequence[Sequence[str]]) -> NumberTable:
     return _parse(path, wanted, [len(columns)])
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines with content, and their numbers in the file from 1."""
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a text that are neither empty nor comments, and their numbers in the file from 1."""
     size = _checked_size(path)
     try:
         with path.open(encoding="utf-8-sig") as file:
