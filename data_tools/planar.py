@@ -16,6 +16,7 @@ class WorldUp(Enum):
 
     z = "z"  # ROS (REP 103), TUM: x and y
     y = "y"  # computer graphics, HoloLens: x and -z
+    minus_z = "minus_z"  # north-east-down of aviation, TartanAir: x and -y
     minus_y = "minus_y"  # KITTI, whose world is its first camera's frame (y down): z and -x
 
 
@@ -60,6 +61,8 @@ def from_above(vectors: Float64[np.ndarray, "pose 3"], *, up: WorldUp) -> Float6
     match up:
         case WorldUp.z:
             return vectors[:, [0, 1]]
+        case WorldUp.minus_z:
+            return np.column_stack([vectors[:, 0], -vectors[:, 1]])
         case WorldUp.y:
             return np.column_stack([vectors[:, 0], -vectors[:, 2]])
         case WorldUp.minus_y:

@@ -22,6 +22,8 @@ def test_a_robot_of_ros_keeps_its_pose(yaw_rad):
         # Computer graphics: the camera looks along -z, its left is -x; up is +y.
         (WorldUp.y, Forward.minus_z, (0, 0, -1), (-1, 0, 0), (0, 1, 0)),
         (WorldUp.z, Forward.x, (1, 0, 0), (0, 1, 0), (0, 0, 1)),
+        # North, east, down: the body looks along +x, its left is -y.
+        (WorldUp.minus_z, Forward.x, (1, 0, 0), (0, -1, 0), (0, 0, -1)),
     ],
 )
 def test_turning_left_about_the_vertical_turns_counter_clockwise(up, forward, ahead, left, vertical):
