@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig
 
+import data_tools.export_lerobot
 import envs.camera
 import envs.collect
 import envs.prove
@@ -51,6 +52,11 @@ from worldmodel.pretrain_config import PretrainConfig
 PRETRAIN = ("data=d", "text=t", "representation=r", "out=o")
 
 COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
+    "data_tools/conf/export_lerobot.yaml": (
+        data_tools.export_lerobot,
+        data_tools.export_lerobot.ExportConfig,
+        ("data=d", "out=o"),
+    ),
     "envs/conf/camera.yaml": (envs.camera, envs.camera.CameraConfig, ()),
     "envs/conf/collect.yaml": (envs.collect, envs.collect.CollectConfig, ("out=o", "seed=1")),
     "envs/conf/prove.yaml": (envs.prove, envs.prove.ProveConfig, ()),

@@ -32,7 +32,9 @@ class FeatureStatistics:
 
 
 def describe_numbers(values: Shaped[np.ndarray, "row number"]) -> FeatureStatistics:
-    """Return the statistics of each number over rows; at least one row."""
+    """Return the statistics of each number over rows; ValueError for none."""
+    if len(values) == 0:
+        raise ValueError("statistics need at least one row, got none")
     exact = values.astype(np.float64)
     quantiles = np.quantile(exact, list(QUANTILES.values()), axis=0)
     return FeatureStatistics(

@@ -236,10 +236,10 @@ class ImageColumn:
         return BadImage(f"{name}: it has neither bytes nor a path")
 
     def _read(self, relative: str, name: str) -> SourceImage:
-        path = (self.root / relative).resolve()
-        if not path.is_relative_to(self.root.resolve()):
-            return BadImage(f"{name}: {relative!r} lies outside the data set")
         try:
+            path = (self.root / relative).resolve()
+            if not path.is_relative_to(self.root.resolve()):
+                return BadImage(f"{name}: {relative!r} lies outside the data set")
             if path.stat().st_size > _MAX_IMAGE_BYTES:
                 return BadImage(f"{name}: {relative!r} has more than {_MAX_IMAGE_BYTES} bytes")
             return EncodedImage(path.read_bytes(), name)

@@ -88,6 +88,8 @@ def _decode(path: Path, *, from_s: float) -> Iterator[tuple[float, Any]]:
             if not container.streams.video:
                 raise ValueError("it holds no video")
             stream = container.streams.video[0]
+            # Else FFmpeg paints over what is damaged, and says nothing.
+            stream.codec_context.options = {"err_detect": "explode"}
             # Half a frame early, so that rounding cannot seek beyond the first.
             container.seek(max(0, int(from_s / stream.time_base) - 1), stream=stream)
             for packet in container.demux(stream):
@@ -102,7 +104,7 @@ def _frames_of(packet: Any, time_base: Fraction, av: ModuleType) -> Iterator[tup
     except av.FFmpegError:  # its images will be missing; the film goes on behind it
         return
     for frame in frames:
-        if frame.pts is not None:
+        if frame.pts is not None and not frame.is_corrupt:
             yield float(frame.pts * time_base), frame
 
 
@@ -147,6 +149,7 @@ class FilmWriter:
         self._container: Any = None
         self._stream: Any = None
         self._num_shown = 0
+        self._num_bytes = 0
 
     def begin_episode(self, num_frames: int) -> Take:
         """Go to another file if this one would become too long, and return where the episode will be."""
@@ -164,13 +167,12 @@ class FilmWriter:
         frame.pts, frame.time_base = self._num_shown, 1 / self._fps
         if is_first:
             frame.pict_type = self._av.video.frame.PictureType.I
-        self._container.mux(self._stream.encode(frame))
+        self._mux(self._stream.encode(frame))
         self._num_shown += 1
 
     def _is_full(self, num_frames: int) -> bool:
-        path = self._place.video_path(self._root, self._camera)
         is_long = (self._num_shown + num_frames) / self._fps > MAX_FILE_S
-        return is_long or path.stat().st_size >= VIDEO_FILE_MB * 2**20
+        return is_long or self._num_bytes >= VIDEO_FILE_MB * 2**20
 
     def _open(self) -> None:
         path = self._place.video_path(self._root, self._camera)
@@ -179,12 +181,16 @@ class FilmWriter:
         self._stream = self._container.add_stream(_ENCODER, rate=self._fps, options=dict(_ENCODER_OPTIONS))
         self._stream.pix_fmt = "yuv420p"
         self._stream.height, self._stream.width = self._size
-        self._num_shown = 0
+        self._num_shown, self._num_bytes = 0, 0
 
     def close(self) -> None:
         """End the file that is open."""
         if self._container is None:
             return
-        container, self._container = self._container, None
-        with container:
-            container.mux(self._stream.encode(None))
+        with self._container:
+            self._mux(self._stream.encode(None))
+        self._container = None
+
+    def _mux(self, packets: Sequence[Any]) -> None:
+        self._num_bytes += sum(packet.size for packet in packets)
+        self._container.mux(packets)
