@@ -132,7 +132,6 @@ class RowReader:
         Only groups of rows that can hold the episode are read.
         """
         import pyarrow as pa  # noqa: PLC0415
-        import pyarrow.compute as pc  # noqa: PLC0415
 
         groups = self.groups(place, episode)
         needed = list(dict.fromkeys(["episode_index", *keys]))
@@ -145,7 +144,7 @@ class RowReader:
                 f"{self._path}: {num_bytes} bytes in one group of rows, at most {_MAX_GROUP_BYTES}"
             )
         tables = [self._file.read_row_group(group, columns=needed) for group in groups]
-        kept = [table.filter(pc.equal(table["episode_index"], episode)) for table in tables]
+        kept = [table.filter(table["episode_index"].to_numpy() == episode) for table in tables]
         if not sum(map(len, kept)):
             raise ValueError(f"{self._path} holds no rows of it")
         rows = pa.concat_tables(kept)
@@ -212,14 +211,12 @@ class ImageColumn:
         return f"{self.path}, {self.key} of episode {self.episode}, image {index}"
 
     def _cells(self) -> Iterator[Any]:
-        import pyarrow.compute as pc  # noqa: PLC0415
-
         file = _open_parquet(self.path)
         batches = file.iter_batches(
             _IMAGES_PER_READ, row_groups=self.groups, columns=["episode_index", self.key]
         )
         for batch in batches:
-            rows = batch.filter(pc.equal(batch.column("episode_index"), self.episode))
+            rows = batch.filter(batch.column("episode_index").to_numpy(zero_copy_only=False) == self.episode)
             for cell in rows.column(self.key):
                 yield cell.as_py()
 
@@ -256,9 +253,9 @@ def to_numpy(column: Any) -> Shaped[np.ndarray, " row *number"]:
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return column.to_numpy()
     if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind):
-        flat = to_numpy(pc.list_flatten(column))
+        flat = to_numpy(pc.call_function("list_flatten", [column]))
         if column.null_count == 0 and len(column) and len(flat) % len(column) == 0 and flat.ndim == 1:
-            lengths = pc.list_value_length(column).to_numpy()
+            lengths = pc.call_function("list_value_length", [column]).to_numpy()
             if (lengths == lengths[0]).all():
                 return flat.reshape(len(column), -1)
     raise ValueError(f"needed a column of numbers or of lists of equally many, got {kind}")
