@@ -10,6 +10,7 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig
 
 import data_tools.convert
+import data_tools.export_lerobot
 import data_tools.index
 import data_tools.split
 import data_tools.statistics
@@ -74,6 +75,11 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         data_tools.statistics,
         data_tools.statistics.StatisticsCommand,
         ("data=d", "horizons_s=[1,2]"),
+    ),
+    "data_tools/conf/export_lerobot.yaml": (
+        data_tools.export_lerobot,
+        data_tools.export_lerobot.ExportConfig,
+        ("data=d", "out=o"),
     ),
     "envs/conf/camera.yaml": (envs.camera, envs.camera.CameraConfig, ()),
     "envs/conf/collect.yaml": (envs.collect, envs.collect.CollectConfig, ("out=o", "seed=1")),
