@@ -86,13 +86,20 @@ class ScannedBag:
 def _scan(path: Path) -> Iterator[Found]:
     """Yield what a bag holds, in the order of the file, or of the files of a folder."""
     for file in _files(path):
-        match _kind(file):
-            case ".bag":
-                yield from scan_ros1(file)
-            case ".mcap":
-                yield from scan_mcap(file)
-            case _:
-                yield from scan_db3(file)
+        try:
+            yield from _scan_file(file)
+        except (ValueError, KeyError, struct.error, sqlite3.Error) as error:
+            yield Fault(f"{file} is cut off or damaged: {error}")
+
+
+def _scan_file(path: Path) -> Iterator[Found]:
+    match _kind(path):
+        case ".bag":
+            return scan_ros1(path)
+        case ".mcap":
+            return scan_mcap(path)
+        case _:
+            return scan_db3(path)
 
 
 def _files(path: Path) -> list[Path]:
@@ -118,22 +125,22 @@ def scan_ros1(path: Path) -> Iterator[Found]:
     """Yield what a ROS 1 bag holds, also one whose last chunk was never finished."""
     with path.open("rb") as file:
         if file.read(len(_ROS1_MAGIC)) != _ROS1_MAGIC:
-            raise UnreadableBagError(f"{path} is no bag of ROS 1: it does not begin with {_ROS1_MAGIC!r}")
+            raise ValueError(f"it does not begin with {_ROS1_MAGIC!r}")
         topics: dict[bytes, str] = {}
-        try:
-            yield from _ros1_connections(file, topics)
-            for record in _ros1_records(file):
-                if not record.is_whole:
-                    yield Fault(f"{path} is cut off in the record at byte {record.position}")
-                yield from _ros1_found(record, topics)
-        except (ValueError, KeyError, struct.error) as error:
-            yield Fault(f"{path} is damaged: {error}")
+        yield from _ros1_connections(file, topics)
+        for record in _ros1_records(file):
+            if not record.is_whole:
+                yield Fault(f"{path} is cut off in the record at byte {record.position}")
+            yield from _ros1_found(record, topics)
 
 
 def _ros1_connections(file: io.BufferedIOBase, topics: dict[bytes, str]) -> Iterator[Found]:
     """Yield the topics that the index repeats, if it is there: the chunk that names them may be damaged."""
     start = file.tell()
-    (index_at,) = struct.unpack("<Q", next(_ros1_records(file)).fields[b"index_pos"])
+    head = next(_ros1_records(file), None)
+    if head is None:
+        raise ValueError("it ends behind its first line")
+    (index_at,) = struct.unpack("<Q", head.fields[b"index_pos"])
     if start < index_at < file.seek(0, io.SEEK_END):
         file.seek(index_at)
         for record in _ros1_records(file):
@@ -206,17 +213,14 @@ def scan_mcap(path: Path) -> Iterator[Found]:
     """Yield what an MCAP file of ROS holds, also one without its end."""
     with path.open("rb") as file:
         if file.read(len(_MCAP_MAGIC)) != _MCAP_MAGIC:
-            raise UnreadableBagError(f"{path} is no MCAP file: it does not begin with {_MCAP_MAGIC!r}")
+            raise ValueError(f"it does not begin with {_MCAP_MAGIC!r}")
         channels = _Channels({}, {})
-        try:
-            for record in _mcap_records(file):
-                if record.operation == 0x0F:  # the end of the data
-                    return
-                if not record.is_whole:
-                    yield Fault(f"{path} is cut off in the record at byte {record.position}")
-                yield from _mcap_found(record, channels)
-        except (ValueError, KeyError, struct.error) as error:
-            yield Fault(f"{path} is damaged: {error}")
+        for record in _mcap_records(file):
+            if record.operation == 0x0F:  # the end of the data
+                return
+            if not record.is_whole:
+                yield Fault(f"{path} is cut off in the record at byte {record.position}")
+            yield from _mcap_found(record, channels)
 
 
 class _Channels(NamedTuple):
@@ -269,22 +273,19 @@ def _mcap_found(record: _Record, channels: _Channels, *, in_chunk: bool = False)
 
 def scan_db3(path: Path) -> Iterator[Found]:
     """Yield what a SQLite file of ROS 2 holds, up to the first page that is missing."""
-    with closing(sqlite3.connect(f"file:{path.absolute()}?immutable=1", uri=True)) as database:
-        try:
-            # Without this, SQLite opens no file that is shorter than its header says.
-            database.execute("PRAGMA writable_schema = ON")
-            topics = {}
-            rows = database.execute("SELECT id, name, type FROM topics WHERE serialization_format = 'cdr'")
-            for number, name, type_name in rows:
-                topics[number] = Topic(name, type_name, Encoding.cdr, 0)
-                yield topics[number]
-            # By row, not by time: the index of times lies behind what it describes.
-            rows = database.execute("SELECT topic_id, timestamp, data FROM messages NOT INDEXED ORDER BY id")
-            for number, received_ns, data in rows:
-                if number in topics:
-                    yield Message(topics[number].name, received_ns, data)
-        except (sqlite3.Error, ValueError) as error:
-            yield Fault(f"{path} is cut off or damaged: {error}")
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)) as database:
+        # Without this, SQLite opens no file that is shorter than its header says.
+        database.execute("PRAGMA writable_schema = ON")
+        topics = {}
+        rows = database.execute("SELECT id, name, type FROM topics WHERE serialization_format = 'cdr'")
+        for number, name, type_name in rows:
+            topics[number] = Topic(name, type_name, Encoding.cdr, 0)
+            yield topics[number]
+        # By row, not by time: the index of times lies behind what it describes.
+        rows = database.execute("SELECT topic_id, timestamp, data FROM messages NOT INDEXED ORDER BY id")
+        for number, received_ns, data in rows:
+            if number in topics:
+                yield Message(topics[number].name, received_ns, data)
 
 
 def _unpack(data: bytes, compression: str) -> bytes:
