@@ -69,10 +69,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     size = _checked_size(path)
     try:
         with path.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, start=1):
-                content = line.strip()
-                if content and not content.startswith("#"):
-                    yield number, content
+            numbered = ((number, line.strip()) for number, line in enumerate(file, start=1))
+            yield from ((number, line) for number, line in numbered if line and not line.startswith("#"))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} ({size} bytes) is no text in UTF-8: {error}") from error
 

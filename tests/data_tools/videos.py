@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import imageio_ffmpeg
 import numpy as np
+from av.video.stream import VideoStream
 
 HEIGHT, WIDTH = 48, 64
 _MILLISECOND = Fraction(1, 1000)
@@ -34,6 +35,7 @@ def write_video(
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=30)
+        assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.time_base = stream.codec_context.time_base = _MILLISECOND
         stream.gop_size = key_every
@@ -53,10 +55,11 @@ def destroy_packet(path: Path, stamp_ms: int) -> set[int]:
     """
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]
-        stamps_ms = [round(1000 * packet.pts * packet.time_base) for packet in packets]
+        stamps_ms = [round(1000 * (packet.pts or 0) * packet.time_base) for packet in packets]
         first = stamps_ms.index(stamp_ms)
         keys = [place for place, packet in enumerate(packets) if packet.is_keyframe and place > first]
         position, size = packets[first].pos, packets[first].size
+    assert position is not None
     content = bytearray(path.read_bytes())
     content[position : position + size] = bytes(size)
     path.write_bytes(content)

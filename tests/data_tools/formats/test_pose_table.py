@@ -32,7 +32,7 @@ def write_images(folder: Path, names: list[str]) -> None:
 
 def random_matrices(num_poses: int) -> np.ndarray:
     matrices = np.tile(np.eye(4), (num_poses, 1, 1))
-    matrices[:, :3, :3] = Rotation.random(num_poses, random_state=3).as_matrix()
+    matrices[:, :3, :3] = Rotation.random(num_poses, np.random.default_rng(3)).as_matrix()
     matrices[:, :3, 3] = np.random.default_rng(num_poses).normal(size=(num_poses, 3))
     return matrices
 
@@ -211,7 +211,7 @@ def write_tum(folder: Path) -> np.ndarray:
         "# color images\n1305031102.175304 rgb/1305031102.175304.png\n"
         "1305031102.211214\trgb/1305031102.211214.png\n"
     )
-    quaternions = Rotation.random(3, random_state=0).as_quat()
+    quaternions = Rotation.random(3, np.random.default_rng(0)).as_quat()
     times_s = 1305031102.1 + 0.05 * np.arange(3)
     rows = np.column_stack([times_s, np.random.default_rng(0).normal(size=(3, 3)), quaternions])
     np.savetxt(folder / "groundtruth.txt", rows, header="timestamp tx ty tz qx qy qz qw", fmt="%.7f")
