@@ -33,7 +33,7 @@ class LeRobotKeys:
     """Which features are images and poses."""
 
     camera: str | None = None
-    """None takes the first of observation.images.*, or observation.image."""
+    """None takes the first of observation.images.*, or observation.image; depth maps are none."""
     pose: str | None = None
     """Feature with 3 numbers (x, y, yaw) [m, m, rad] or 7 (position, quaternion x y z w) [m].
 
@@ -130,8 +130,8 @@ def _choose(info: Info, keys: LeRobotKeys, root: Path) -> _Source:
 def _pose_numbers(info: Info, pose: str, keys: LeRobotKeys, root: Path) -> tuple[int, ...]:
     """Return which numbers of a feature are the pose."""
     feature = info.features.get(pose)
-    if feature is None or len(feature.shape) != 1 or feature.is_camera:
-        known = [key for key, each in info.features.items() if len(each.shape) == 1 and not each.is_camera]
+    if feature is None or len(feature.shape) != 1 or feature.is_image:
+        known = [key for key, each in info.features.items() if len(each.shape) == 1 and not each.is_image]
         raise ValueError(f"{root}: {pose!r} is no feature of some numbers; choose `pose` from {known}")
     names = feature.names or tuple(map(str, range(feature.shape[0])))
     unknown = [name for name in keys.pose_names if name not in names]
@@ -169,7 +169,7 @@ def _read_or_skip(
     name, place = origins.get(episode.index, (f"{root.name}_episode_{episode.index:06d}", root.name))
     try:
         return _read_episode(root, source, rows, episode, name=name, place=place)
-    except (ValueError, OSError, pa.ArrowException) as error:
+    except (ValueError, OSError, OverflowError, pa.ArrowException) as error:
         return Skipped(episode.data.data_path(root), f"episode {episode.index}: {error}")
 
 
@@ -184,6 +184,8 @@ def _read_episode(
         path = episode.film.video_path(root, source.camera)
         if not path.is_file():
             raise FileNotFoundError(f"its film {path} is missing")
+        if not np.isfinite(episode.film_from_s):
+            raise ValueError(f"its film begins at {episode.film_from_s} s")
         images = FilmSpan(path, episode.film_from_s + times_s)
     else:
         images = ImageColumn(
@@ -210,6 +212,8 @@ def _times(timestamps: np.ndarray, frame_indices: np.ndarray, fps: float) -> Flo
     """Return times [s] without the rounding to float32 that the layout asks for, where they are regular."""
     if timestamps.ndim != 1 or frame_indices.ndim != 1:
         raise ValueError("timestamp and frame_index must be one number a frame")
+    if not np.isfinite(timestamps).all():
+        raise ValueError("its timestamps are not all finite")
     if not (np.diff(frame_indices) > 0).all():
         raise ValueError("its rows are not in the order of frame_index")
     regular_s = frame_indices / fps

@@ -70,11 +70,18 @@ class Feature:
     shape: tuple[int, ...]
     names: tuple[str, ...] | None
     """Of its numbers; None where info.json gives none, or not one for each."""
+    is_depth: bool = False
+    """Whether its images are depth maps, whose numbers are no colours."""
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it holds images of any kind."""
+        return self.dtype in {"image", "video"}
 
     @property
     def is_camera(self) -> bool:
-        """Whether it holds images."""
-        return self.dtype in {"image", "video"}
+        """Whether it holds images in colour."""
+        return self.is_image and not self.is_depth
 
 
 @dataclass(frozen=True)
@@ -133,4 +140,10 @@ def _parse_feature(key: str, content: dict[str, Any]) -> Feature:
         names = [name for group in names.values() if isinstance(group, list) for name in group]
     if not isinstance(names, list) or len(names) != shape[0]:
         names = None
-    return Feature(str(content["dtype"]), shape, None if names is None else tuple(map(str, names)))
+    about = content.get("info") or {}
+    return Feature(
+        dtype=str(content["dtype"]),
+        shape=shape,
+        names=None if names is None else tuple(map(str, names)),
+        is_depth=bool(about.get("is_depth_map") or about.get("video.is_depth_map")),
+    )

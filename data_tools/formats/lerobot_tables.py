@@ -143,8 +143,10 @@ class RowReader:
             raise ValueError(
                 f"{self._path}: {num_bytes} bytes in one group of rows, at most {_MAX_GROUP_BYTES}"
             )
-        tables = [self._file.read_row_group(group, columns=needed) for group in groups]
-        kept = [table.filter(table["episode_index"].to_numpy() == episode) for table in tables]
+        kept = []
+        for group in groups:
+            table = self._file.read_row_group(group, columns=needed)
+            kept.append(table.filter(table["episode_index"].to_numpy() == episode))
         if not sum(map(len, kept)):
             raise ValueError(f"{self._path} holds no rows of it")
         rows = pa.concat_tables(kept)

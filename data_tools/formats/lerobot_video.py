@@ -94,7 +94,7 @@ def _decode(path: Path, *, from_s: float) -> Iterator[tuple[float, Any]]:
             container.seek(max(0, int(from_s / stream.time_base) - 1), stream=stream)
             for packet in container.demux(stream):
                 yield from _frames_of(packet, stream.time_base, av)
-    except av.FFmpegError as error:
+    except (av.FFmpegError, OverflowError) as error:  # the latter for times that no film has
         raise ValueError(str(error)) from error
 
 

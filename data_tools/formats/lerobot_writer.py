@@ -95,8 +95,8 @@ def write_lerobot(
     """
     if root.exists():
         raise FileExistsError(f"{root} exists; remove it first, or write to another folder")
-    if not fps > 0:
-        raise ValueError(f"fps must be positive, it is {fps}")
+    if not 1 / _MAX_DENOMINATOR <= fps <= _MAX_DENOMINATOR:
+        raise ValueError(f"fps must be between {1 / _MAX_DENOMINATOR} and {_MAX_DENOMINATOR}, it is {fps}")
     remaining = iter(trajectories)
     first = next(remaining, None)
     if first is None:

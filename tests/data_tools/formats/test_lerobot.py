@@ -180,6 +180,22 @@ def test_a_broken_file_of_episodes_does_not_hide_the_others(written: Path):
     assert isinstance(skipped, Skipped) and "has no column 'data/chunk_index'" in skipped.reason
 
 
+def test_times_that_are_no_numbers_are_refused(written: Path):
+    starts_s = [np.nan, 1e300, 12 * 9 / 35]
+    replace_column(
+        written,
+        FilePlace().episodes_path(written),
+        **{"videos/observation__images__front/from_timestamp": starts_s},
+    )
+    data = FilePlace().data_path(written)
+    replace_column(written, data, timestamp=np.where(np.arange(23) == 20, np.nan, np.arange(23) / FPS))
+    first, second, third = read_lerobot(written, keys=NO_KEYS)
+    assert isinstance(first, Skipped) and "its film begins at nan s" in first.reason
+    assert isinstance(second, Recording)
+    assert all(isinstance(image, BadImage) for image in second.images.select(range(5)))
+    assert isinstance(third, Skipped) and "its timestamps are not all finite" in third.reason
+
+
 def test_rows_in_disorder_are_refused(written: Path):
     path = FilePlace().data_path(written)
     replace_column(written, path, frame_index=np.roll(pq.read_table(path)["frame_index"].to_numpy(), 1))

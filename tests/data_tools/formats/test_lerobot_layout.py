@@ -19,6 +19,7 @@ INFO: dict[str, Any] = {
             "shape": [48, 64, 3],
             "names": ["height", "width", "channels"],
         },
+        "observation.images.depth": {"dtype": "video", "shape": [48, 64, 1], "info": {"is_depth_map": True}},
         "observation.state": {"dtype": "float32", "shape": [2], "names": {"motors": ["left", "right"]}},
         "action": {"dtype": "float32", "shape": [4], "names": ["one name too few"]},
     },
@@ -44,6 +45,7 @@ def test_features_are_read_with_their_names_wherever_they_lie(tmp_path: Path):
     assert info.fps == 10.0
     assert info.features == {
         "observation.images.top": Feature("video", (48, 64, 3), None),
+        "observation.images.depth": Feature("video", (48, 64, 1), None, is_depth=True),
         "observation.state": Feature("float32", (2,), ("left", "right")),
         "action": Feature("float32", (4,), None),
     }

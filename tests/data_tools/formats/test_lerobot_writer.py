@@ -172,8 +172,9 @@ def test_a_source_that_fails_leaves_nothing_behind(tmp_path: Path):
 def test_refuses_rates_that_the_frames_do_not_have(tmp_path: Path):
     with pytest.raises(ValueError, match=r"frame 1 is 0\.0071 s from its time"):
         write_lerobot([drive(7, seed=0)], tmp_path / "set", fps=4.0, robot_type="r")
-    with pytest.raises(ValueError, match="fps must be positive, it is 0"):
-        write_lerobot([drive(7, seed=0)], tmp_path / "set", fps=0.0, robot_type="r")
+    for fps in (0.0, 1e-5, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match=r"fps must be between 0\.0001 and 10000, it is"):
+            write_lerobot([drive(7, seed=0)], tmp_path / "set", fps=fps, robot_type="r")
 
 
 def test_refuses_to_write_nothing_or_over_something(tmp_path: Path):
