@@ -10,12 +10,13 @@ from einops import einsum, rearrange
 from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
-from data_tools.action_text import round_actions
+from data_tools.action_text import HIGHEST, UNITS_PER_ONE, round_actions
 from data_tools.pose import compose, wrap_angle
 from planners.constraints import Constraint
 
 # The text's last decimal [m, rad]: a spread below it cannot be written, so the prior is never narrower.
 TEXT_RESOLUTION = 1e-3
+TEXT_UNITS = 1000.0  # of it in a metre or a radian
 
 
 class Parameterisation(Enum):
@@ -50,7 +51,7 @@ class Bounds:
     def clamp(self, parameters: Float[Tensor, "*batch parameter"]) -> Float[Tensor, "*batch parameter"]:
         """Return the parameters, each cut to its bound: the rule for everything drawn beyond one."""
         limit = parameters.new_tensor([self.dx_m, self.dy_m, self.dyaw_rad]).repeat(parameters.shape[-1] // 3)
-        return torch.minimum(torch.maximum(parameters, -limit), limit)
+        return torch.clamp(parameters, -limit, limit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,16 +211,28 @@ def to_actions(parameters: Float[Tensor, "*batch parameter"], prior: Prior) -> F
     if prior.parameterisation is Parameterisation.points:
         weights = torch.from_numpy(_interpolation(prior.horizon, prior.num_points)).to(motions)
         motions = einsum(weights, motions, "step point, ... point number -> ... step number")
-    actions = motions.new_empty((*motions.shape[:-1], 4))
-    actions[..., :3] = motions
-    actions[..., 3] = prior.dt_s
     # An arc's one motion is rounded before it is repeated: a rounding a step would say the same, slower.
-    steps = torch.from_numpy(round_actions(actions.numpy(force=True))).to(parameters)
+    steps = motions.new_empty((*motions.shape[:-1], 4))
+    steps[..., :3] = _as_text(motions)
+    steps[..., 3] = np.rint(prior.dt_s * UNITS_PER_ONE[3]) / UNITS_PER_ONE[3]
     if prior.parameterisation in (Parameterisation.arc, Parameterisation.line):
         steps = steps.repeat(*[1] * (steps.ndim - 2), prior.horizon, 1)
     if prior.parameterisation is Parameterisation.line:
         steps[..., :-1, 2] = 0.0
     return steps
+
+
+def _as_text(motions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+    """Return what `round_actions` makes of motions, in their own precision and on their device.
+
+    That function takes five times as long, which a search without a model feels. In float32 a number half
+    way between two texts may go to the other one.
+    """
+    rounded = (motions * TEXT_UNITS).round_().div_(TEXT_UNITS).add_(0.0)
+    # Nearly all motions are below the turn's limit; what is not, and what is no number, is looked at.
+    if not rounded.abs().amax() <= HIGHEST[2]:
+        round_actions(torch.cat([rounded, torch.zeros_like(rounded[..., :1])], dim=-1).numpy(force=True))
+    return rounded
 
 
 def to_jumps(actions: Float[Tensor, "*batch step 4"], *, dt_s: float) -> Float[Tensor, "*batch 4"]:

@@ -146,7 +146,7 @@ class Cem:
             drawn = Pool(parameters, costs, objective(parameters, costs))
             pool = drawn if pool is None else pool.joined(drawn)
             pool = pool.best(max(config.num_elites, config.refine_top))
-            mean, covariance = self._refit(pool.best(config.num_elites), prior)
+            mean, covariance = self._refit(pool.first(config.num_elites), prior)
             gaussian = Gaussian(mean, torch.linalg.cholesky(covariance))
         assert pool is not None and objective is not None
         if refine is not None and config.refine_top:

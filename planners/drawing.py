@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from einops import einsum, rearrange, repeat
+from einops import rearrange, repeat
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -48,8 +48,9 @@ class Gaussian:
 
     def around(self, noise: Float[Tensor, "problem sample parameter"]) -> Tensor:
         """Turn standard noise into candidates."""
-        offset = einsum(self.spread, noise, "problem row column, problem sample column -> problem sample row")
-        return rearrange(self.mean, "problem parameter -> problem 1 parameter") + offset
+        mean = rearrange(self.mean, "problem parameter -> problem 1 parameter")
+        transposed = rearrange(self.spread, "problem row column -> problem column row")
+        return torch.bmm(noise, transposed).add_(mean)
 
 
 def prior_gaussian(prior: Prior, *, num_problems: int, spread: float = 1.0) -> Gaussian:

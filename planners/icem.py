@@ -146,7 +146,7 @@ class Icem:
             drawn = Pool(parameters, costs, objective(parameters, costs))
             elites = (drawn if kept is None else drawn.joined(kept)).best(config.num_elites)
             num_kept = int(config.kept_share * config.num_elites)
-            kept = elites.best(num_kept) if num_kept else None
+            kept = elites.first(num_kept) if num_kept else None
             answers = drawn if answers is None else answers.joined(drawn)
             answers = answers.best(max(config.num_elites, config.refine_top))
             mean, std = self._moved(mean, std, elites, prior_std)

@@ -156,11 +156,11 @@ def weigh(
     worse = objectives - objectives.amin(dim=1, keepdim=True)
     if num_effective is None:
         return torch.softmax(-worse / temperature, dim=1)
-    scale = worse.mean(dim=1, keepdim=True).clamp_min(torch.finfo(worse.dtype).tiny)
-    low, high = torch.full_like(scale, -LOG_RANGE), torch.full_like(scale, LOG_RANGE)
+    worse = worse / worse.mean(dim=1, keepdim=True).clamp_min(torch.finfo(worse.dtype).tiny)
+    low, high = torch.full_like(worse[:, :1], -LOG_RANGE), torch.full_like(worse[:, :1], LOG_RANGE)
     for _ in range(MAX_HALVINGS):  # the effective number grows with the temperature
         middle = (low + high) / 2
-        weights = torch.softmax(-worse / (scale * middle.exp()), dim=1)
+        weights = torch.softmax(-worse * (-middle).exp(), dim=1)
         is_cold = 1 / weights.square().sum(dim=1, keepdim=True) < num_effective
         low, high = torch.where(is_cold, middle, low), torch.where(is_cold, high, middle)
-    return torch.softmax(-worse / (scale * high.exp()), dim=1)
+    return torch.softmax(-worse * (-high).exp(), dim=1)

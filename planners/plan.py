@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from einops import einsum, rearrange, repeat
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from planners.candidates import Prior, to_actions
@@ -102,12 +102,16 @@ class Pool:
 
     def best(self, count: int) -> "Pool":
         """Return the `count` candidates of lowest objective, best first."""
-        order = self.objectives.argsort(dim=1, stable=True)[:, :count]
+        order = _lowest(self.objectives, count)
         index = repeat(
             order, "problem sample -> problem sample parameter", parameter=self.parameters.shape[2]
         )
         parameters = self.parameters.gather(1, index)
         return Pool(parameters, self.costs.gather(1, order), self.objectives.gather(1, order))
+
+    def first(self, count: int) -> "Pool":
+        """Return the first `count` candidates: the best, if they are in order."""
+        return Pool(self.parameters[:, :count], self.costs[:, :count], self.objectives[:, :count])
 
     def joined(self, other: "Pool") -> "Pool":
         """Return both sets of candidates as one."""
@@ -116,6 +120,24 @@ class Pool:
             torch.cat([self.costs, other.costs], dim=1),
             torch.cat([self.objectives, other.objectives], dim=1),
         )
+
+
+def _lowest(objectives: Float[Tensor, "problem sample"], count: int) -> Int[Tensor, "problem chosen"]:
+    """Return the indices of the lowest, best first, of equals the earlier: the head of a stable sort.
+
+    A selection takes a tenth of the time of a sort. It finds the same unless the last that is chosen ties
+    with the first that is not, as candidates that read the same do; only those problems are sorted.
+    """
+    if count >= objectives.shape[1]:
+        return objectives.argsort(dim=1, stable=True)
+    values, chosen = objectives.topk(count + 1, dim=1, largest=False)
+    earliest = chosen[:, :count].sort(dim=1).values
+    order = objectives.gather(1, earliest).argsort(dim=1, stable=True)
+    lowest = earliest.gather(1, order)
+    is_tied = values[:, -1] == values[:, -2]
+    if is_tied.any():
+        lowest[is_tied] = objectives[is_tied].argsort(dim=1, stable=True)[:, :count]
+    return lowest
 
 
 @dataclass(frozen=True)
