@@ -2,7 +2,7 @@
 
 import functools
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -12,8 +12,9 @@ from jaxtyping import Float, Float32, Float64, UInt8
 from torch import Tensor
 
 from data_tools.pose import compose
-from planners.candidates import Prior, to_moves
-from planners.cem import Cem, CemConfig, Plan
+from planners.candidates import Prior, shifted, to_moves
+from planners.cem import CemConfig
+from planners.constraints import parse_constraints
 from planners.costs import Distance, latent_cost
 from planners.evaluate import (
     ImaginationConfig,
@@ -22,14 +23,26 @@ from planners.evaluate import (
     latent_goal,
     world_model_evaluate,
 )
+from planners.icem import IcemConfig
+from planners.mppi import MppiConfig
+from planners.plan import Plan
 from planners.protocols import STOP, Info, Observation, WorldModel
+from planners.random_shooting import RandomShootingConfig
+from planners.search import SearchMethod, chosen_config, make_planner
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanningConfig:
     """How a planning agent looks ahead, acts and stops. Costs are in the latents' units: calibrate them."""
 
+    method: SearchMethod = SearchMethod.cem
+    """Which of the searches is used; the others' configurations are then idle."""
     cem: CemConfig = field(default_factory=CemConfig)
+    icem: IcemConfig = field(default_factory=IcemConfig)
+    mppi: MppiConfig = field(default_factory=MppiConfig)
+    random_shooting: RandomShootingConfig = field(default_factory=RandomShootingConfig)
+    constraints: list[str] = field(default_factory=list)
+    """What plans may not do, as `planners.constraints.GRAMMAR` has it; they hold for searches alone."""
     imagination: ImaginationConfig = field(default_factory=ImaginationConfig)
     distance: Distance = Distance.squared
     num_context: int = 4
@@ -52,7 +65,8 @@ class PlanningConfig:
     """When stuck it turns this much a step, to a random side, before it plans again."""
 
     def __post_init__(self) -> None:
-        """Refuse an agent that never acts."""
+        """Refuse an agent that never acts, and constraints that are not understood."""
+        parse_constraints("; ".join(self.constraints))
         counts = (self.num_context, self.execute_steps, self.small_plans_to_stop, self.recovery_steps)
         if min(counts) < 1:
             raise ValueError(
@@ -107,8 +121,8 @@ class PlanningAgent:
     2. while a plan has steps left of `execute_steps`, take the next;
     3. if those steps should have moved it `stuck_travel_m` but the view changed by less than `stuck_cost`,
        turn for `recovery_steps`, to a random side;
-    4. plan with CEM, warm-started with the last plan (an arc or a line goes on as it began), and take the
-       first step; stop after `small_plans_to_stop` small plans in a row.
+    4. search a plan, warm-started with what is left of the last (an arc or a line goes on as it began), and
+       take the first step; stop after `small_plans_to_stop` small plans in a row.
 
     Args:
         world_model: What imagines.
@@ -121,10 +135,10 @@ class PlanningAgent:
         self, world_model: WorldModel, prior: Prior, config: PlanningConfig, *, generator: torch.Generator
     ) -> None:
         self._world_model = world_model
-        self._prior = prior
+        self._prior = replace(prior, constraints=parse_constraints("; ".join(config.constraints)))
         self._config = config
         self._generator = generator
-        self._cem = Cem(config.cem)
+        self._planner = make_planner(config)
         self._frames: deque[Tensor] = deque(maxlen=config.num_context)
         self._goal: tuple[np.ndarray, Float[Tensor, "1 token channel"]] | None = None
         self._queue: deque[Float32[np.ndarray, " 4"]] = deque()
@@ -160,7 +174,7 @@ class PlanningAgent:
         followed = self._followed
         if followed is None:
             return None
-        imagination = answer_imagination(self._config.imagination, self._config.cem)
+        imagination = answer_imagination(self._config.imagination, chosen_config(self._config))
         latents = imagine(
             self._world_model,
             followed.context,
@@ -171,6 +185,11 @@ class PlanningAgent:
             generator=_copy(followed.noise),
         )
         return self._world_model.decode(latents[:, 0, -1])[0].numpy(force=True)
+
+    def _warm_start(self) -> Float[Tensor, "1 parameter"] | None:
+        if self._followed is None:
+            return None
+        return shifted(self._followed.plan.parameters, self._prior, num_steps=self._config.execute_steps)
 
     def _goal_latents(self, image: np.ndarray) -> Float[Tensor, "1 token channel"]:
         if self._goal is None or not np.array_equal(self._goal[0], image):
@@ -212,11 +231,11 @@ class PlanningAgent:
             step_s=self._prior.dt_s,
             generator=noise,
         )
-        plan = self._cem.plan(
+        plan = self._planner.plan(
             evaluate_by(config=config.imagination),
             self._prior,
             generators=[self._generator],
-            warm_start=None if self._followed is None else self._followed.plan.parameters,
+            warm_start=self._warm_start(),
             refine=evaluate_by(config=config.imagination.refined()),
         )
         self._followed = _Followed(plan, context, noise, view)

@@ -7,7 +7,8 @@ from einops import repeat
 from jaxtyping import Float
 from torch import Tensor
 
-from planners.candidates import Prior, draw_noise, to_actions
+from planners.candidates import Prior, steady, to_actions
+from planners.drawing import draw_parameters
 
 
 def stand_still(prior: Prior, *, num_problems: int) -> Float[Tensor, "problem step 4"]:
@@ -22,16 +23,14 @@ def prior_mean(prior: Prior, *, num_problems: int) -> Float[Tensor, "problem ste
 
 def straight_ahead(prior: Prior, *, step_m: float, num_problems: int) -> Float[Tensor, "problem step 4"]:
     """Plan straight on at one speed; `step_m` is the mean step length of the training trajectories."""
-    return _same(prior.bounds.clamp(prior.mean.new_tensor([step_m, 0.0, 0.0])), prior, num_problems)
+    return _same(prior.bounds.clamp(steady([step_m, 0.0, 0.0], prior)), prior, num_problems)
 
 
 def random_candidate(
     prior: Prior, *, generators: Sequence[torch.Generator]
 ) -> Float[Tensor, "problem step 4"]:
     """Plan one draw of the prior, each problem by its own generator (consumed)."""
-    spread = torch.linalg.cholesky(prior.covariance)
-    drawn = prior.mean + draw_noise(generators, 1)[:, 0] @ spread.T
-    return to_actions(prior.bounds.clamp(drawn), prior)
+    return to_actions(draw_parameters(prior, generators, 1)[:, 0], prior)
 
 
 def _same(

@@ -1,28 +1,27 @@
 """Cross-entropy method: draw candidates, keep the best, draw around them, batched over problems."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 
 import torch
 from einops import einsum, rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 
-from planners.candidates import Prior, draw_noise, to_actions
-
-Evaluate = Callable[[Float[Tensor, "problem sample step 4"]], Float[Tensor, "problem sample"]]
-"""Any function from candidates to costs, lower is better; equal candidates must cost the same."""
-
-
-class Answer(Enum):
-    """Which candidate a plan is."""
-
-    elite_mean = "elite_mean"
-    """Mean of the last elites, evaluated once more: errors of a weak model average out."""
-
-    best = "best"
-    """The candidate of lowest J ever seen: right when costs can be trusted."""
+from planners.candidates import Prior
+from planners.drawing import Gaussian, admit, noise_like, prior_gaussian
+from planners.plan import (
+    Answer,
+    Evaluate,
+    Iteration,
+    Objective,
+    Plan,
+    Pool,
+    answer_plan,
+    evaluated,
+    objective_of,
+    refined,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,50 +72,6 @@ class CemConfig:
             )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Iteration:
-    """What one iteration drew and what it cost; `mean` and `std` are those it was drawn with."""
-
-    candidates: Float[Tensor, "problem sample step 4"]
-    parameters: Float[Tensor, "problem sample 3"]
-    costs: Float[Tensor, "problem sample"]
-    mean: Float[Tensor, "problem 3"]
-    std: Float[Tensor, "problem 3"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """The answer to each problem, its cost (without the prior's share), and how it was found."""
-
-    actions: Float[Tensor, "problem step 4"]
-    parameters: Float[Tensor, "problem 3"]
-    cost: Float[Tensor, " problem"]
-    iterations: tuple[Iteration, ...]
-
-
-@dataclass(frozen=True)
-class _Pool:
-    """Candidates with what they cost and what they are chosen by."""
-
-    parameters: Float[Tensor, "problem sample 3"]
-    costs: Float[Tensor, "problem sample"]
-    objectives: Float[Tensor, "problem sample"]
-
-    def best(self, count: int) -> "_Pool":
-        """Return the `count` candidates of lowest objective, best first."""
-        order = self.objectives.argsort(dim=1, stable=True)[:, :count]
-        parameters = self.parameters.gather(1, repeat(order, "problem sample -> problem sample 3"))
-        return _Pool(parameters, self.costs.gather(1, order), self.objectives.gather(1, order))
-
-    def joined(self, other: "_Pool") -> "_Pool":
-        """Return both sets of candidates as one."""
-        return _Pool(
-            torch.cat([self.parameters, other.parameters], dim=1),
-            torch.cat([self.costs, other.costs], dim=1),
-            torch.cat([self.objectives, other.objectives], dim=1),
-        )
-
-
 class Cem:
     """Cross-entropy method over the parameters of candidates.
 
@@ -131,8 +86,9 @@ class Cem:
     candidate, of exp(-C) as likelihood. A large weight answers the prior's mean.
 
     The first candidate of an iteration is the mean it is drawn around (the prior's mean, then the elites').
-    Candidates beyond a bound are cut to it, number by number, before they are evaluated. The spread never
-    falls below `std_floor` of the prior's, so a single elite is a valid choice.
+    Candidates beyond a bound are cut to it, number by number, and made to obey the prior's constraints
+    (`planners.drawing.admit`), before they are evaluated. The spread never falls below `std_floor` of the
+    prior's, so a single elite is a valid choice.
 
     A plan is a pure function of evaluate, prior, generators and warm start; each problem draws its own
     noise, so its row does not depend on the other problems of its batch.
@@ -149,7 +105,7 @@ class Cem:
         prior: Prior,
         *,
         generators: Sequence[torch.Generator],
-        warm_start: Float[Tensor, "problem 3"] | None = None,
+        warm_start: Float[Tensor, "problem parameter"] | None = None,
         refine: Evaluate | None = None,
     ) -> Plan:
         """Search one plan for each generator.
@@ -165,116 +121,59 @@ class Cem:
             The plans, with all candidates that were considered.
         """
         config = self.config
-        mean = repeat(prior.mean, "parameter -> problem parameter", problem=len(generators))
+        gaussian = prior_gaussian(prior, num_problems=len(generators))
         covariance = repeat(prior.covariance, "row column -> problem row column", problem=len(generators))
         iterations: list[Iteration] = []
-        pool: _Pool | None = None
-        scale: tuple[Tensor, Tensor] | None = None
+        pool: Pool | None = None
+        objective: Objective | None = None
         for _ in range(config.num_iterations):
-            noise = draw_noise(generators, config.num_candidates)
+            noise = noise_like(prior, generators, config.num_candidates)
             noise[:, 0] = 0.0  # the mean itself
-            parameters = _around(mean, covariance, noise)
+            parameters = gaussian.around(noise)
             if warm_start is not None and not iterations:
                 parameters = self._mix_in(warm_start, parameters, noise, prior)
-            parameters = prior.bounds.clamp(parameters)
-            candidates = to_actions(parameters, prior)
-            costs = checked(evaluate(candidates), candidates)
-            scale = scale or _scale(costs, standardise=config.standardise)
-            drawn = _Pool(parameters, costs, self._objective(parameters, costs, scale, prior))
+            parameters = admit(parameters, gaussian, prior, generators=generators)
+            candidates, costs = evaluated(parameters, evaluate, prior)
+            objective = objective or objective_of(
+                costs, prior, prior_weight=config.prior_weight, standardise=config.standardise
+            )
             std = covariance.diagonal(dim1=1, dim2=2).sqrt()
             iterations.append(
-                Iteration(candidates=candidates, parameters=parameters, costs=costs, mean=mean, std=std)
+                Iteration(
+                    candidates=candidates, parameters=parameters, costs=costs, mean=gaussian.mean, std=std
+                )
             )
+            drawn = Pool(parameters, costs, objective(parameters, costs))
             pool = drawn if pool is None else pool.joined(drawn)
             pool = pool.best(max(config.num_elites, config.refine_top))
-            mean, covariance = self._refit(pool.best(config.num_elites), prior)
-        assert pool is not None and scale is not None
+            mean, covariance = self._refit(pool.first(config.num_elites), prior)
+            gaussian = Gaussian(mean, torch.linalg.cholesky(covariance))
+        assert pool is not None and objective is not None
         if refine is not None and config.refine_top:
-            candidates = to_actions(pool.parameters, prior)
-            costs = checked(refine(candidates), candidates)
-            pool = _Pool(pool.parameters, costs, self._objective(pool.parameters, costs, scale, prior))
-            evaluate = refine
-        return self._answer(pool.best(config.num_elites), prior, evaluate, tuple(iterations))
+            pool, evaluate = refined(pool, refine, objective), refine
+        elites = pool.best(config.num_elites)
+        mean = elites.parameters.mean(dim=1) if config.answer is Answer.elite_mean else None
+        return answer_plan(elites, mean, evaluate, prior, tuple(iterations))
 
     def _mix_in(
         self, warm_start: Tensor, parameters: Tensor, noise: Tensor, prior: Prior
-    ) -> Float[Tensor, "problem sample 3"]:
+    ) -> Float[Tensor, "problem sample parameter"]:
         """Replace the last candidates by ones around the warm start, the very last by the warm start."""
         num_warm = round(self.config.warm_share * self.config.num_candidates)
         if num_warm == 0:
             return parameters
         noise = noise[:, -num_warm:].clone()
         noise[:, -1] = 0.0
-        covariance = self.config.warm_spread**2 * prior.covariance
-        warm = _around(warm_start.to(parameters), covariance.expand(len(parameters), 3, 3), noise)
+        spread = torch.linalg.cholesky(self.config.warm_spread**2 * prior.covariance)
+        spreads = repeat(spread, "row column -> problem row column", problem=len(parameters))
+        warm = Gaussian(warm_start.to(parameters), spreads).around(noise)
         return torch.cat([parameters[:, :-num_warm], warm], dim=1)
 
-    def _objective(
-        self, parameters: Tensor, costs: Tensor, scale: tuple[Tensor, Tensor], prior: Prior
-    ) -> Float[Tensor, "problem sample"]:
-        middle, spread = scale
-        off = parameters - prior.mean
-        distance = einsum(
-            off, prior.precision(), off, "problem sample i, i j, problem sample j -> problem sample"
-        )
-        return (costs - middle) / spread + self.config.prior_weight * distance / 2
-
     def _refit(
-        self, elites: _Pool, prior: Prior
-    ) -> tuple[Float[Tensor, "problem 3"], Float[Tensor, "problem 3 3"]]:
+        self, elites: Pool, prior: Prior
+    ) -> tuple[Float[Tensor, "problem parameter"], Float[Tensor, "problem parameter parameter"]]:
         mean = elites.parameters.mean(dim=1)
         off = elites.parameters - rearrange(mean, "problem parameter -> problem 1 parameter")
         # Divided by the number of elites, not one less: one elite has no spread of its own, not NaN.
         covariance = einsum(off, off, "problem elite i, problem elite j -> problem i j") / off.shape[1]
         return mean, covariance + self.config.std_floor**2 * prior.covariance
-
-    def _answer(
-        self, elites: _Pool, prior: Prior, evaluate: Evaluate, iterations: tuple[Iteration, ...]
-    ) -> Plan:
-        match self.config.answer:
-            case Answer.best:
-                parameters, cost = elites.parameters[:, 0], elites.costs[:, 0]
-                actions = to_actions(parameters, prior)
-            case Answer.elite_mean:
-                parameters = elites.parameters.mean(dim=1)
-                actions = to_actions(parameters, prior)
-                candidates = rearrange(actions, "problem step action -> problem 1 step action")
-                cost = checked(evaluate(candidates), candidates)[:, 0]
-        return Plan(actions=actions, parameters=parameters, cost=cost, iterations=iterations)
-
-
-def checked(
-    costs: Tensor, candidates: Float[Tensor, "problem sample step 4"]
-) -> Float[Tensor, "problem sample"]:
-    """Return the costs in the candidates' dtype and on their device, or refuse what cannot be ranked."""
-    if costs.shape != candidates.shape[:2]:
-        raise ValueError(
-            f"evaluate must return one cost a candidate, shape {tuple(candidates.shape[:2])}; "
-            f"it returned {tuple(costs.shape)}"
-        )
-    num_bad = int((~costs.isfinite()).sum())
-    if num_bad:
-        raise ValueError(
-            f"evaluate must return finite costs; {num_bad} of {costs.numel()} are not. "
-            "Check the model's outputs for these candidates."
-        )
-    return costs.to(candidates)
-
-
-def _around(
-    mean: Float[Tensor, "problem 3"],
-    covariance: Float[Tensor, "problem 3 3"],
-    noise: Float[Tensor, "problem sample 3"],
-) -> Float[Tensor, "problem sample 3"]:
-    spread = torch.linalg.cholesky(covariance)
-    offset = einsum(spread, noise, "problem row column, problem sample column -> problem sample row")
-    return rearrange(mean, "problem parameter -> problem 1 parameter") + offset
-
-
-def _scale(costs: Tensor, *, standardise: bool) -> tuple[Tensor, Tensor]:
-    """Return the mean and standard deviation of each problem's costs, or 0 and 1."""
-    if not standardise:
-        return torch.zeros_like(costs[:, :1]), torch.ones_like(costs[:, :1])
-    # Equal costs (a blind problem) say nothing: any positive spread then leaves the choice to the prior.
-    spread = costs.std(dim=1, correction=0, keepdim=True).clamp_min(torch.finfo(costs.dtype).tiny)
-    return costs.mean(dim=1, keepdim=True), spread

@@ -16,8 +16,8 @@ from data_tools.action_text import format_actions, without_time
 from data_tools.pose import compose, displacement_between
 from data_tools.randomness import planning_noise
 from planners.candidates import to_jumps
-from planners.cem import CemConfig, Evaluate
 from planners.costs import Distance, latent_cost, pixel_cost
+from planners.plan import Evaluate, Refining
 from planners.protocols import Simulator, WorldModel
 
 LatentGoal = Callable[[Float[Tensor, "problem sample token channel"]], Float[Tensor, "problem sample"]]
@@ -75,9 +75,9 @@ class ImaginationConfig:
         return replace(self, num_steps=self.refine_steps)
 
 
-def answer_imagination(config: ImaginationConfig, cem: CemConfig) -> ImaginationConfig:
+def answer_imagination(config: ImaginationConfig, search: Refining) -> ImaginationConfig:
     """Return how the candidates are imagined among which a plan is chosen in the end."""
-    return config.refined() if cem.refine_top else config
+    return config.refined() if search.refine_top else config
 
 
 def latent_goal(

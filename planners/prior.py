@@ -36,7 +36,8 @@ class PriorConfig:
         trajectories_per_level: Trajectories of each.
         trajectory_frames: Frames of each trajectory.
         seed: Apart from the seeds of evaluation.
-        parameterisation: How three numbers stand for a candidate.
+        parameterisation: How numbers stand for a candidate.
+        num_points: Motions of a candidate, for `Parameterisation.points`.
     """
 
     levels: list[str] = field(default_factory=lambda: list(TRAIN_LEVELS[::8]))
@@ -44,6 +45,7 @@ class PriorConfig:
     trajectory_frames: int = 60
     seed: int = 1_000_003
     parameterisation: Parameterisation = Parameterisation.arc
+    num_points: int = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +118,13 @@ def training_prior(
     )
     displacements = [np.array(row.displacements, dtype=np.float64).reshape(-1, 3) for row in rows]
     steps_m = np.linalg.norm(np.concatenate(displacements)[:, :2], axis=1)
-    prior = fit_prior(displacements, parameterisation=config.parameterisation, horizon=horizon, dt_s=STEP_S)
+    prior = fit_prior(
+        displacements,
+        parameterisation=config.parameterisation,
+        horizon=horizon,
+        dt_s=STEP_S,
+        num_points=config.num_points,
+    )
     return TrainingPrior(prior=prior, spacing_m=float(steps_m.mean()))
 
 

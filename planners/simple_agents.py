@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Float64
 
-from planners.candidates import Prior, to_actions, to_moves
+from planners.candidates import Prior, steady, to_actions, to_moves
 from planners.protocols import STOP, Info, Observation
 
 
@@ -37,7 +37,7 @@ class RandomAgent:
             return STOP.copy()
         if not self._queue:
             prior = self._prior
-            noise = torch.randn(3, generator=self._generator, dtype=prior.mean.dtype)
+            noise = torch.randn(len(prior.mean), generator=self._generator, dtype=prior.mean.dtype)
             drawn = prior.bounds.clamp(prior.mean + torch.linalg.cholesky(prior.covariance) @ noise)
             (move,) = to_moves(to_actions(drawn, prior)[:1])
             self._queue.extend(move.copy() for _ in range(self._hold_steps))
@@ -56,7 +56,7 @@ class StraightAheadAgent:
     def __init__(self, prior: Prior, *, step_m: float, goal_distance_m: float) -> None:
         if not (step_m > 0 and goal_distance_m >= 0):
             raise ValueError(f"needed a positive step and a distance; got {step_m} and {goal_distance_m} m")
-        step = prior.bounds.clamp(prior.mean.new_tensor([step_m, 0.0, 0.0]))
+        step = prior.bounds.clamp(steady([step_m, 0.0, 0.0], prior))
         (self._step,) = to_moves(to_actions(step, prior)[:1])
         self._steps_left = round(goal_distance_m / float(step[0]))
 

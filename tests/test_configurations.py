@@ -50,6 +50,7 @@ import worldmodel.representation.train_vae
 import worldmodel.routing
 from data_tools.config import to_dict, to_object
 from data_tools.mixture import MixtureConfig
+from planners.search import SearchMethod, make_planner
 from tests.architecture import PACKAGES, ROOT
 from worldmodel.pretrain_config import PretrainConfig
 
@@ -285,6 +286,34 @@ def test_misspelled_key_is_refused(yaml: str):
 def test_wrong_type_is_refused():
     with pytest.raises(ConfigCompositionException, match="num_steps"):
         pretrain("num_steps=many")
+
+
+@pytest.mark.parametrize("method", list(SearchMethod))
+def test_every_search_is_chosen_by_its_name(method: SearchMethod):
+    yaml = "planners/conf/open_loop.yaml"
+    overrides = (
+        f"search.method={method.name}",
+        "search.icem.num_candidates=40",
+        "search.constraints=[no left turn,forward first]",
+        "prior.parameterisation=steps",
+    )
+    config = to_object(composed(yaml, overrides), planners.evaluation.open_loop.OpenLoopConfig)
+    assert config.search.method is method
+    assert config.search.icem.num_candidates == 40 and config.search.icem.noise_exponent is None
+    assert config.search.cem.num_candidates == 32, "nano's"
+    assert config.search.constraints == ["no left turn", "forward first"]
+    assert type(make_planner(config.search)).__name__.lower() == method.name.replace("_", "")
+    agent = to_object(
+        composed("planners/conf/closed_loop.yaml", (f"agent.method={method.name}",)),
+        planners.evaluation.closed_loop.ClosedLoopConfig,
+    ).agent
+    assert agent.method is method
+
+
+def test_a_constraint_that_is_not_understood_stops_the_run():
+    node = composed("planners/conf/open_loop.yaml", ("search.constraints=[no loops]",))
+    with pytest.raises(ValueError, match=r"'no loops' is not a constraint"):
+        to_object(node, planners.evaluation.open_loop.OpenLoopConfig)
 
 
 def test_mixtures_of_pretraining():

@@ -17,7 +17,8 @@ from data_tools.pose import compose
 from data_tools.randomness import generator_for
 from planners.baselines import prior_mean, random_candidate, stand_still, straight_ahead
 from planners.candidates import Prior
-from planners.cem import Cem, CemConfig, Plan
+from planners.cem import CemConfig
+from planners.constraints import parse_constraints
 from planners.costs import Distance
 from planners.evaluate import (
     FrameGoal,
@@ -35,7 +36,12 @@ from planners.evaluation.metrics import path_errors
 from planners.evaluation.problems import PlanningProblem
 from planners.evaluation.records import OpenLoopRow, Provenance
 from planners.evaluation.summary import Method
+from planners.icem import IcemConfig
+from planners.mppi import MppiConfig
+from planners.plan import Plan
 from planners.protocols import Simulator, WorldModel
+from planners.random_shooting import RandomShootingConfig
+from planners.search import SearchMethod, make_planner
 
 Given = TypeVar("Given")
 
@@ -63,7 +69,14 @@ class Encoder(Protocol):
 class SearchConfig:
     """How problems are planned: one search for the world model and for the oracle simulator."""
 
+    method: SearchMethod = SearchMethod.cem
+    """Which of the searches is used; the others' configurations are then idle."""
     cem: CemConfig = field(default_factory=CemConfig)
+    icem: IcemConfig = field(default_factory=IcemConfig)
+    mppi: MppiConfig = field(default_factory=MppiConfig)
+    random_shooting: RandomShootingConfig = field(default_factory=RandomShootingConfig)
+    constraints: list[str] = field(default_factory=list)
+    """What plans may not do, as `planners.constraints.GRAMMAR` has it; they hold for searches alone."""
     imagination: ImaginationConfig = field(default_factory=ImaginationConfig)
     model_cost: PlanCost = PlanCost.latent
     """Cost of the planner on the world model."""
@@ -75,9 +88,14 @@ class SearchConfig:
     """Problems that the world model plans together; sums may round by it, so it is recorded."""
 
     def __post_init__(self) -> None:
-        """Refuse a batch of nothing."""
+        """Refuse a batch of nothing, and constraints that are not understood."""
+        parse_constraints("; ".join(self.constraints))
         if self.micro_batch < 1:
             raise ValueError(f"micro_batch must be at least 1; got {self.micro_batch}")
+
+    def constrained(self, prior: Prior) -> Prior:
+        """Return the prior under the constraints of this search."""
+        return replace(prior, constraints=parse_constraints("; ".join(self.constraints)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,9 +290,9 @@ def plan_in_imagination(
             step_s=prior.dt_s,
             generator=config.imagination.noise(seed),
         )
-        plan = Cem(config.cem).plan(
+        plan = make_planner(config).plan(
             evaluate_by(config=config.imagination),
-            prior,
+            config.constrained(prior),
             generators=_streams(names, seed),
             refine=evaluate_by(config=config.imagination.refined()),
         )
@@ -310,7 +328,9 @@ def _simulated(
     evaluate = simulator_evaluate(
         simulator, problem.start_pose[None], _simulator_goal(problem, tools, config)
     )
-    plan = Cem(config.cem).plan(evaluate, tools.prior, generators=_streams([problem.problem_id], seed))
+    plan = make_planner(config).plan(
+        evaluate, config.constrained(tools.prior), generators=_streams([problem.problem_id], seed)
+    )
     return Answer(actions=plan.actions[0], seconds=time.perf_counter() - started, plan=plan)
 
 

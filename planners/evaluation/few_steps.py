@@ -23,7 +23,8 @@ from scipy.stats import rankdata
 from data_tools import config as configuration
 from data_tools.randomness import generator_for
 from planners.calibrate import cached_model, checkpoint_hash
-from planners.candidates import draw_noise, to_actions
+from planners.candidates import to_actions
+from planners.drawing import draw_parameters
 from planners.evaluate import imagine
 from planners.evaluation.answers import Answer, SearchConfig, describe, model_goal, plan_in_imagination
 from planners.evaluation.few_steps_table import Arm, FewStepsRow, tables, write_markdown
@@ -168,9 +169,8 @@ def candidate_costs(
     """Return the costs [problem, candidate] of candidates drawn from the prior, and the wall time [s]."""
     model, prior = cached_model(arm.checkpoint), task.fitted.prior
     names = [problem.problem_id for problem in batch]
-    noise = draw_noise([generator_for(config.seed, f"ranked/{name}") for name in names], config.num_ranked)
-    spread = torch.linalg.cholesky(prior.covariance)
-    candidates = to_actions(prior.bounds.clamp(prior.mean + noise @ spread.T), prior)
+    generators = [generator_for(config.seed, f"ranked/{name}") for name in names]
+    candidates = to_actions(draw_parameters(prior, generators, config.num_ranked), prior)
     started = time.perf_counter()
     context = model.encode_context(torch.from_numpy(np.stack([problem.context for problem in batch])))
     goals = torch.from_numpy(np.stack([problem.goal for problem in batch]))

@@ -48,6 +48,7 @@ from planners.evaluation.splits import Shard, check_evaluation, cut_into_shards,
 from planners.evaluation.summary import Loop, Run
 from planners.evaluation.training_levels import check_levels
 from planners.prior import PriorConfig, TrainingPrior, training_prior
+from planners.search import chosen_config
 from worldmodel.model_folder import resolve
 from worldmodel.representation.open import load_representation
 from worldmodel.training_record import read_record
@@ -274,7 +275,7 @@ def _imagined(
         problem,
         answer.actions,
         step_s=STEP_S,
-        config=answer_imagination(config.search.imagination, config.search.cem),
+        config=answer_imagination(config.search.imagination, chosen_config(config.search)),
         generator=config.search.imagination.noise(config.seed),
     )
 

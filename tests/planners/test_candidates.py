@@ -4,21 +4,23 @@ import numpy as np
 import pytest
 import torch
 
-from data_tools.action_text import format_actions, parse_actions
+from data_tools.action_text import format_actions, parse_actions, round_actions
 from data_tools.pose import compose
 from planners.candidates import (
     TEXT_RESOLUTION,
     Bounds,
     Parameterisation,
     Prior,
-    draw_noise,
     fit_prior,
+    num_parameters,
     parameters_to,
+    shifted,
+    steady,
     to_actions,
     to_jumps,
 )
 
-BOTH = pytest.mark.parametrize("parameterisation", list(Parameterisation))
+BOTH = pytest.mark.parametrize("parameterisation", [Parameterisation.arc, Parameterisation.line])
 
 
 def _prior(parameterisation: Parameterisation = Parameterisation.arc, horizon: int = 5) -> Prior:
@@ -28,6 +30,18 @@ def _prior(parameterisation: Parameterisation = Parameterisation.arc, horizon: i
         parameterisation=parameterisation,
         horizon=horizon,
         dt_s=9 / 35,
+    )
+
+
+def _wide_prior(parameterisation: Parameterisation, *, horizon: int, num_points: int = 3) -> Prior:
+    count = num_parameters(parameterisation, horizon=horizon, num_points=num_points)
+    return Prior(
+        mean=torch.zeros(count, dtype=torch.float64),
+        covariance=torch.eye(count, dtype=torch.float64),
+        parameterisation=parameterisation,
+        horizon=horizon,
+        dt_s=0.25,
+        num_points=num_points,
     )
 
 
@@ -103,10 +117,124 @@ def test_bounds_cut_each_number_alone():
     assert cut.tolist() == [[0.6, -0.1, -1.0], [-0.6, 0.6, 0.99]]
 
 
-def test_noise_of_a_problem_does_not_depend_on_its_batch():
-    together = draw_noise([torch.Generator().manual_seed(seed) for seed in (3, 5)], 7)
-    alone = draw_noise([torch.Generator().manual_seed(5)], 7)
-    torch.testing.assert_close(together[1:], alone, rtol=0, atol=0)
+def test_points_are_interpolated_by_hand():
+    prior = _wide_prior(Parameterisation.points, horizon=5, num_points=3)
+    parameters = torch.tensor([0.1, 0.0, 0.4, 0.3, 0.2, 0.0, 0.5, 0.0, -0.4], dtype=torch.float64)
+    expected = [(0.1, 0.0, 0.4), (0.2, 0.1, 0.2), (0.3, 0.2, 0.0), (0.4, 0.1, -0.2), (0.5, 0.0, -0.4)]
+    np.testing.assert_allclose(to_actions(parameters, prior)[:, :3].numpy(), expected, atol=1e-12)
+
+
+def test_one_point_is_an_arc_and_as_many_points_as_steps_are_steps():
+    generator = torch.Generator().manual_seed(0)
+    parameters = torch.randn(2, 12, generator=generator, dtype=torch.float64) * 0.3
+    steps = to_actions(parameters, _wide_prior(Parameterisation.steps, horizon=4))
+    assert torch.equal(
+        steps, to_actions(parameters, _wide_prior(Parameterisation.points, horizon=4, num_points=4))
+    )
+    np.testing.assert_allclose(steps[..., :3].reshape(2, 12), parameters, atol=5e-4 + 1e-12)
+    point = _wide_prior(Parameterisation.points, horizon=4, num_points=1)
+    arc = _wide_prior(Parameterisation.arc, horizon=4)
+    assert torch.equal(to_actions(parameters[:, :3], point), to_actions(parameters[:, :3], arc))
+
+
+@pytest.mark.parametrize("parameterisation", [Parameterisation.points, Parameterisation.steps])
+def test_of_many_ways_to_a_pose_the_arc_is_returned(parameterisation):
+    final = np.array([[1.0, 0.5, 0.7]])
+    parameters = parameters_to(final, parameterisation=parameterisation, horizon=6, num_points=2)
+    prior = _wide_prior(parameterisation, horizon=6, num_points=2)
+    motions = np.repeat(parameters.reshape(-1, 3)[:1], 6, axis=0)
+    np.testing.assert_allclose(compose(motions), final[0], atol=1e-9)
+    assert parameters.shape == (1, len(prior.mean))
+    assert len(np.unique(parameters.reshape(-1, 3), axis=0)) == 1
+
+
+def test_the_prior_of_steps_is_that_of_the_windows():
+    rng = np.random.default_rng(1)
+    steps = rng.normal(0.1, 0.2, (30, 3))
+    windows = np.stack([steps[start : start + 4].ravel() for start in range(27)])
+    prior = fit_prior([steps], parameterisation=Parameterisation.steps, horizon=4, dt_s=0.25)
+    np.testing.assert_allclose(prior.mean.numpy(), windows.mean(axis=0))
+    expected = np.cov(windows.T) + TEXT_RESOLUTION**2 * np.eye(12)
+    np.testing.assert_allclose(prior.covariance.numpy(), expected)
+
+
+def test_points_are_the_least_squares_of_the_windows():
+    rng = np.random.default_rng(2)
+    points = rng.normal(0.1, 0.2, (40, 2, 3))
+    share = np.linspace(0, 1, 5)[:, None]
+    exact = [(1 - share) * first + share * last for first, last in points]
+    prior = fit_prior(exact, parameterisation=Parameterisation.points, horizon=5, dt_s=0.25, num_points=2)
+    np.testing.assert_allclose(prior.mean.numpy(), points.reshape(40, 6).mean(axis=0), atol=1e-12)
+    expected = np.cov(points.reshape(40, 6).T) + TEXT_RESOLUTION**2 * np.eye(6)
+    np.testing.assert_allclose(prior.covariance.numpy(), expected)
+
+
+def test_what_is_left_of_steps_is_shifted_and_an_arc_goes_on():
+    steps = torch.arange(12, dtype=torch.float64)
+    left = shifted(steps, _wide_prior(Parameterisation.steps, horizon=4), num_steps=3)
+    assert left.tolist() == [9, 10, 11] * 4
+    one = shifted(steps, _wide_prior(Parameterisation.steps, horizon=4), num_steps=1)
+    assert one.tolist() == [3, 4, 5, 6, 7, 8, 9, 10, 11, 9, 10, 11]
+    arc = torch.tensor([0.2, 0.0, 0.1], dtype=torch.float64)
+    assert torch.equal(shifted(arc, _prior(), num_steps=2), arc)
+
+
+def test_what_is_left_of_points_is_as_near_as_points_come():
+    prior = _wide_prior(Parameterisation.points, horizon=6, num_points=2)
+    steady_points = torch.tensor([0.2, 0.0, 0.1] * 2, dtype=torch.float64)
+    torch.testing.assert_close(shifted(steady_points, prior, num_steps=2), steady_points)
+    ramp = torch.tensor([0.0, 0.0, 0.0, 0.5, 0.0, 0.0], dtype=torch.float64)  # 0, 0.1, .. 0.5
+    left = shifted(ramp, prior, num_steps=1)  # of 0.1, 0.2, 0.3, 0.4, 0.5, 0.5 the line of least squares
+    slope, start = np.polyfit(np.arange(6), [0.1, 0.2, 0.3, 0.4, 0.5, 0.5], 1)
+    np.testing.assert_allclose(left[[0, 3]].numpy(), [start, start + 5 * slope])
+
+
+def test_one_motion_all_the_time():
+    assert steady([0.1, 0.0, 0.2], _prior()).tolist() == [0.1, 0.0, 0.2]
+    prior = _wide_prior(Parameterisation.points, horizon=5, num_points=2)
+    assert steady([0.1, 0.0, 0.2], prior).tolist() == [0.1, 0.0, 0.2] * 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_actions_are_rounded_as_the_text_rounds(dtype):
+    generator = torch.Generator().manual_seed(0)
+    motions = torch.rand(2000, 3, generator=generator, dtype=dtype) * 6.2 - 3.1
+    motions[:4, 0] = torch.tensor([0.0005, -0.0004, 0.0015, 50.1234], dtype=dtype)
+    prior = _prior(horizon=1)
+    actions = to_actions(motions, prior)
+    numbers = np.column_stack([motions.numpy(), np.full(2000, prior.dt_s)])
+    difference = np.abs(actions[:, 0].numpy() - round_actions(numbers))
+    assert difference.max() <= (0 if dtype is torch.float64 else 1.01e-3)
+    assert (difference > 1e-5).mean() < 0.002, "ties alone may fall to the other side"
+    assert parse_actions(format_actions(actions[:, 0].numpy())).astype(actions.numpy().dtype).tolist() == (
+        actions[:, 0].tolist()
+    )
+    assert not torch.signbit(actions[1, 0, 0])
+
+
+@pytest.mark.parametrize("number", [math.nan, 100.0, -4.0])
+def test_motions_that_no_text_can_say_are_refused(number):
+    motions = torch.tensor([[0.1, 0.0, 0.2], [0.1, 0.0, number]], dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"1 of 2 actions cannot be written"):
+        to_actions(motions, _prior())
+
+
+def test_a_prior_of_another_length_is_refused():
+    with pytest.raises(ValueError, match=r"steps over 4 steps has 12 parameters; the mean has 3"):
+        Prior(
+            mean=torch.zeros(3),
+            covariance=torch.eye(3),
+            parameterisation=Parameterisation.steps,
+            horizon=4,
+            dt_s=0.25,
+        )
+    with pytest.raises(ValueError, match=r"need 1 <= num_points <= horizon; got 9 and 8"):
+        num_parameters(Parameterisation.points, horizon=8, num_points=9)
+
+
+def test_more_numbers_need_more_windows():
+    with pytest.raises(ValueError, match=r"over 12 parameters needs at least 13 windows of 4 steps"):
+        fit_prior([np.zeros((15, 3))], parameterisation=Parameterisation.steps, horizon=4, dt_s=0.25)
 
 
 def test_too_few_windows_are_refused():

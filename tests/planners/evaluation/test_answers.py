@@ -16,6 +16,7 @@ from planners.evaluation.evidence import imagined_frames, plan_evidence
 from planners.evaluation.problems import PlanningProblem
 from planners.evaluation.summary import Method
 from planners.evaluation.videos import decode_png
+from planners.search import SearchMethod
 from tests.envs.grid_room import WALLS, GridRoom
 from tests.planners.evaluation.fakes import HORIZON, PerfectModel, room_problems, room_trajectory
 from tests.planners.evaluation.rows import PROVENANCE
@@ -58,6 +59,25 @@ def test_a_perfect_model_plans_what_the_simulator_plans(
 ) -> None:
     for found in answer_problems(problems, tools, CONFIG, seed=1):
         assert plan_texts(found[Method.world_model]) == plan_texts(found[Method.oracle_simulator])
+
+
+@pytest.mark.parametrize("method", list(SearchMethod))
+def test_every_search_plans_on_the_model_and_on_the_simulator(
+    tools: Tools, problems: list[PlanningProblem], method: SearchMethod
+) -> None:
+    config = replace(CONFIG, method=method, constraints=["no left turn", "stay within 0.6 m/s"])
+    found = answer_problems(problems[:1], tools, config, seed=1)[0]
+    planned = found[Method.world_model]
+    assert isinstance(planned, Answer) and planned.plan is not None
+    assert plan_texts(planned) == plan_texts(found[Method.oracle_simulator])
+    assert len(planned.plan.iterations) == (1 if method is SearchMethod.random_shooting else 3)
+    assert (planned.actions[:, 2] <= 0).all()
+    assert (planned.actions[:, :2].norm(dim=1) <= 0.6 * 0.25).all()
+
+
+def test_a_constraint_that_is_not_understood_stops_the_configuration() -> None:
+    with pytest.raises(ValueError, match=r"'no loops' is not a constraint; understood are"):
+        SearchConfig(constraints=["no loops"])
 
 
 def test_every_method_answers_in_the_order_of_the_table(
