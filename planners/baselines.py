@@ -1,12 +1,14 @@
-"""Baselines: plans that look at nothing, which every planner must beat."""
+"""Baselines: plans that look at no frame, which every planner must beat."""
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from einops import repeat
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
+from data_tools.action_text import round_actions
 from planners.candidates import Prior, steady, to_actions
 from planners.drawing import draw_parameters
 
@@ -24,6 +26,20 @@ def prior_mean(prior: Prior, *, num_problems: int) -> Float[Tensor, "problem ste
 def straight_ahead(prior: Prior, *, step_m: float, num_problems: int) -> Float[Tensor, "problem step 4"]:
     """Plan straight on at one speed; `step_m` is the mean step length of the training trajectories."""
     return _same(prior.bounds.clamp(steady([step_m, 0.0, 0.0], prior)), prior, num_problems)
+
+
+def constant_velocity(
+    prior: Prior, last_steps: Float64[np.ndarray, "problem 3"]
+) -> Float[Tensor, "problem step 4"]:
+    """Plan to go on as the robot last moved, turn included, within the bounds.
+
+    `last_steps` are the displacements [m, m, rad] of each problem's last step before the start, by odometry.
+    Every step of the plan is that one, in the robot frame of its own start, whatever the parameterisation.
+    """
+    motions = prior.bounds.clamp(torch.from_numpy(last_steps).to(prior.mean))
+    steps = repeat(motions, "problem motion -> problem step motion", step=prior.horizon)
+    actions = torch.cat([steps, torch.full_like(steps[..., :1], prior.dt_s)], dim=-1)
+    return torch.from_numpy(round_actions(actions.numpy(force=True))).to(prior.mean)
 
 
 def random_candidate(

@@ -15,7 +15,13 @@ from torch import Tensor
 from data_tools.action_text import format_actions
 from data_tools.pose import compose
 from data_tools.randomness import generator_for
-from planners.baselines import prior_mean, random_candidate, stand_still, straight_ahead
+from planners.baselines import (
+    constant_velocity,
+    prior_mean,
+    random_candidate,
+    stand_still,
+    straight_ahead,
+)
 from planners.candidates import Prior
 from planners.cem import CemConfig
 from planners.constraints import parse_constraints
@@ -259,6 +265,7 @@ def _blind(problem: PlanningProblem, tools: Tools, seed: int) -> dict[Method, Fo
         Method.stand_still: stand_still(prior, num_problems=1),
         Method.prior_mean: prior_mean(prior, num_problems=1),
         Method.straight_ahead: straight_ahead(prior, step_m=tools.spacing_m, num_problems=1),
+        Method.constant_velocity: constant_velocity(prior, problem.last_step[None]),
         Method.random_candidate: random_candidate(prior, generators=[own]),
     }
     return {method: Answer(actions=actions[0], seconds=0.0) for method, actions in plans.items()}

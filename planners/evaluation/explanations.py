@@ -14,6 +14,7 @@ METHODS: Mapping[str, str] = {
     "prior_mean": "The mean of the prior that all candidates are drawn from, fitted on training "
     "trajectories only.",
     "straight_ahead": "The prior's mean step length, straight ahead.",
+    "constant_velocity": "Goes on as the robot last moved, by its odometry.",
     "random_candidate": "One draw from the prior.",
     "oracle_cost": "Oracle. Of the very candidates that the planner considered, the one that ends nearest "
     "to the true final pose: what the candidates would allow if the cost were perfect.",

@@ -51,6 +51,8 @@ class PlanningProblem:
     """Oldest first; the last is the view at the start."""
     goal: UInt8[np.ndarray, "height width 3"]
     start_pose: Float64[np.ndarray, " 3"]
+    last_step: Float64[np.ndarray, " 3"]
+    """Displacement of the last step before the start [m, m, rad], by odometry; 0 if there is none."""
     true_poses: Float64[np.ndarray, "step 3"]
     goal_s: float
     """Time from the start to the goal."""
@@ -107,12 +109,18 @@ def cut_problems(
             context=np.stack([trajectory.frames[index] for index in range(frame - first, frame + 1)]),
             goal=trajectory.frames[frame + shape.horizon],
             start_pose=trajectory.poses[frame],
+            last_step=step_before(trajectory.poses, frame),
             true_poses=trajectory.poses[frame + 1 : frame + shape.horizon + 1],
             goal_s=float(trajectory.times_s[frame + shape.horizon] - trajectory.times_s[frame]),
             spacing_m=spacing_m,
         )
         for number, frame in enumerate(frames)
     ]
+
+
+def step_before(poses: Float64[np.ndarray, "frame 3"], frame: int) -> Float64[np.ndarray, " 3"]:
+    """Return the displacement that led to a frame [m, m, rad]; none led to the first."""
+    return displacement_between(poses[frame - 1], poses[frame]) if frame else np.zeros(3)
 
 
 def path_from(

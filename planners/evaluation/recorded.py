@@ -20,7 +20,7 @@ from data_tools.pose import displacement_between
 from data_tools.splits import split_by_trajectory
 from data_tools.trajectory import Trajectory, read_trajectories, read_trajectory
 from planners.candidates import Bounds, Parameterisation, fit_prior
-from planners.evaluation.problems import PlanningProblem
+from planners.evaluation.problems import PlanningProblem, step_before
 from planners.prior import TrainingPrior
 
 _BOUND_SLACK = 1.25
@@ -200,6 +200,7 @@ def read_problem(
         context=np.stack([trajectory.frames[index] for index in range(frame - num_context + 1, frame + 1)]),
         goal=trajectory.frames[goal],
         start_pose=trajectory.poses[frame],
+        last_step=step_before(trajectory.poses, frame),
         true_poses=trajectory.poses[frame + 1 : goal + 1],
         goal_s=float(trajectory.times_s[goal] - trajectory.times_s[frame]),
         spacing_m=spacing_m,

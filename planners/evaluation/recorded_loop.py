@@ -37,6 +37,7 @@ from planners.evaluation.records import OpenLoopRow, Provenance
 from planners.evaluation.shards import OnProgress, ShardStore, run_shards
 from planners.evaluation.summary import Split, goal_split
 from planners.prior import TrainingPrior
+from planners.search import chosen_config
 
 
 @runtime_checkable
@@ -199,7 +200,7 @@ def _imagined(problem: PlanningProblem, answer: Answer, tools: Tools, task: Reco
         problem,
         answer.actions,
         step_s=task.fitted.prior.dt_s,
-        config=answer_imagination(search.imagination, search.cem),
+        config=answer_imagination(search.imagination, chosen_config(search)),
         generator=search.imagination.noise(task.run.seed),
     )
 

@@ -61,6 +61,7 @@ class Method(Enum):
     stand_still = "stand_still"
     prior_mean = "prior_mean"
     straight_ahead = "straight_ahead"
+    constant_velocity = "constant_velocity"
     random_candidate = "random_candidate"
     oracle_cost = "oracle_cost"
     oracle_simulator = "oracle_simulator"
@@ -80,6 +81,7 @@ BASELINES = (
     Method.stand_still.name,
     Method.prior_mean.name,
     Method.straight_ahead.name,
+    Method.constant_velocity.name,
     Method.random_candidate.name,
 )
 OPEN_LOOP_METRICS = ("ate_m", "rpe_m", "ate_spacing", "rpe_spacing", "final_position_m", "final_yaw_rad")

@@ -1,7 +1,14 @@
+import numpy as np
 import pytest
 import torch
 
-from planners.baselines import prior_mean, random_candidate, stand_still, straight_ahead
+from planners.baselines import (
+    constant_velocity,
+    prior_mean,
+    random_candidate,
+    stand_still,
+    straight_ahead,
+)
 from planners.candidates import Parameterisation, Prior
 from planners.cem import Cem, CemConfig
 
@@ -45,3 +52,15 @@ def test_the_prior_mean_is_where_cem_starts():
         lambda candidates: candidates[..., 0].sum(dim=-1), _prior(), generators=[torch.Generator()]
     )
     assert torch.equal(plan.iterations[0].candidates[:, 0], prior_mean(_prior(), num_problems=1))
+
+
+def test_constant_velocity_goes_on_as_before_within_the_bounds():
+    last = np.array([[0.2, -0.05, 0.1], [5.0, 0.0, -9.0]])
+    actions = constant_velocity(_prior(), last).numpy()
+    assert actions.shape == (2, _prior().horizon, 4)
+    np.testing.assert_allclose(
+        actions[0, :, :3], np.broadcast_to(last[0], actions[0, :, :3].shape), atol=1e-9
+    )
+    bounds = _prior().bounds
+    np.testing.assert_allclose(actions[1, 0, :3], [bounds.dx_m, 0, -bounds.dyaw_rad], atol=1e-9)
+    np.testing.assert_allclose(actions[..., 3], round(_prior().dt_s, 2), atol=0.005)
