@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from data_tools.frames import MAX_PIXELS
-from data_tools.recording import BadImage, SourceImage
+from data_tools.recording import BadImage, ImageStream, SourceImage
 
 if TYPE_CHECKING:
     import av
@@ -29,6 +29,7 @@ MAX_VIDEO_FRAMES = 20_000_000
 """Longest video that is read: a week at 30 frames a second."""
 _MIN_SKIP = 16
 """From how many frames on a jump to a key frame is cheaper than decoding what lies between."""
+_MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
 _INSTALL = "pip install 'worldnav[video]'"
 
 
@@ -40,18 +41,12 @@ class Backend(Enum):
 
 
 @runtime_checkable
-class VideoStream(Protocol):
+class VideoStream(ImageStream, Protocol):
     """An `ImageStream` with the times of its images."""
 
     @property
     def times_s(self) -> Float64[np.ndarray, " frame"]:
         """Times of the frames since the first [s]."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def select(self, indices: Sequence[int]) -> Iterator[SourceImage]:
-        """Yield the frames at increasing indices, one each."""
         ...
 
 
@@ -277,6 +272,19 @@ class DecordVideo:
             yield BadImage(f"{self.path}, frame {index} is at or behind damage, where decord stops: {reason}")
 
 
+def _container_name(path: Path) -> str:
+    """Return the path as both libraries take it; ValueError unless it is MP4, MOV, Matroska, WebM or AVI.
+
+    FFmpeg goes by content: it would take a text called a.mp4 for a list of other files, and open these.
+    """
+    with path.open("rb") as file:
+        head = file.read(12)
+    is_matroska, is_avi = head.startswith(b"\x1aE\xdf\xa3"), head[:4] == b"RIFF" and head[8:] == b"AVI "
+    if not (is_matroska or is_avi or head[4:8] in _MP4_BOXES):
+        raise ValueError(f"{path} is no video in MP4, MOV, Matroska, WebM or AVI; it begins with {head!r}")
+    return str(path.absolute())  # "concat:a.mp4" would be a protocol
+
+
 def _is_installed(library: str) -> bool:
     return importlib.util.find_spec(library) is not None
 
@@ -292,7 +300,7 @@ def _need_av() -> Any:
 def _open_container(path: Path) -> "av.container.InputContainer":
     av = _need_av()
     try:
-        container = av.open(str(path))
+        container = av.open(_container_name(path))
     except av.FFmpegError as error:
         raise ValueError(f"{path} is no video that can be read: {error}") from error
     if not container.streams.video:
@@ -353,7 +361,7 @@ def _decord_reader(path: Path) -> Any:
         raise ImportError(f"decord is not installed: {_INSTALL}") from error
     decord.logging.set_level(decord.logging.QUIET)  # damage is returned, not printed
     try:
-        return decord.VideoReader(str(path), num_threads=1)
+        return decord.VideoReader(_container_name(path), num_threads=1)
     except (decord.DECORDError, RuntimeError, AssertionError) as error:
         raise ValueError(f"{path} is no video that decord reads: {_in_short(error)}") from error
 

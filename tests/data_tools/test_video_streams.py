@@ -6,6 +6,7 @@ import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -182,6 +183,16 @@ def test_refuses_what_is_no_video(tmp_path, backend):
     for name in ("text.mp4", "empty.mp4", "sound.mp4", "cut.mp4"):
         with pytest.raises(ValueError, match=rf"{name} (is no video|holds no)"):
             open_video(tmp_path / name, backend=backend)
+
+
+@pytest.mark.parametrize("backend", [*BACKENDS, None])
+def test_refuses_lists_of_other_files_that_ffmpeg_would_open(tmp_path, backend):
+    write_video(tmp_path / "secret.mp4", EVEN_MS)
+    (tmp_path / "a.mp4").write_text("ffconcat version 1.0\nfile secret.mp4\n")
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert container.streams.video, "what the check is for"
+    with pytest.raises(ValueError, match=r"a\.mp4 is no video in MP4, .* begins with b'ffconcat ver'"):
+        open_video(tmp_path / "a.mp4", backend=backend)
 
 
 @pytest.mark.parametrize("backend", [*BACKENDS, None])
