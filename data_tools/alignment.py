@@ -7,6 +7,7 @@ recording cannot be trusted it is cut. Nothing is left out without a `Cut` that 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -57,6 +58,8 @@ class AlignmentConfig:
     """Faster motion between neighbouring frames is a jump of the pose."""
     min_frames: int = 12
     """Shortest stretch that is kept."""
+    max_frames: int | None = None
+    """Longest trajectory: longer stretches are divided into equal parts. None leaves them whole."""
     cut_still_s: float | None = None
     """Standing still for longer is cut; None keeps it."""
     still_m_s: float = 0.02
@@ -78,6 +81,11 @@ class AlignmentConfig:
             raise ValueError(f"{bad[0]} must be a number above 0, got {getattr(self, bad[0])}")
         if self.min_frames < 2:
             raise ValueError(f"min_frames must be at least 2, got {self.min_frames}")
+        if self.max_frames is not None and self.max_frames < 2 * self.min_frames:
+            raise ValueError(
+                f"max_frames must be at least twice min_frames ({self.min_frames}), got {self.max_frames}: "
+                "parts would be too short"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,13 +139,15 @@ def without_bad_images(aligned: Aligned, is_bad: Bool[np.ndarray, " frame"]) -> 
     )
 
 
-def stretches(aligned: Aligned, *, min_frames: int) -> tuple[list[slice], list[Cut]]:
-    """Return the unbroken stretches of at least `min_frames` frames, and what is too short for one."""
+def stretches(aligned: Aligned, config: AlignmentConfig) -> tuple[list[slice], list[Cut]]:
+    """Return the unbroken stretches of allowed lengths, and what is too short for one."""
     starts = [index for index, follows in enumerate(aligned.follows.tolist()) if not follows or index == 0]
     found, cuts = [], []
     for start, end in zip(starts, [*starts[1:], len(aligned.indices)], strict=True):
-        if end - start >= min_frames:
-            found.append(slice(start, end))
+        if end - start >= config.min_frames:
+            num_parts = -(-(end - start) // (config.max_frames or end - start))
+            edges = np.linspace(start, end, num_parts + 1).round().astype(int).tolist()
+            found += [slice(first, last) for first, last in pairwise(edges)]
         elif end > start:
             first_s, last_s = float(aligned.times_s[start]), float(aligned.times_s[end - 1])
             cuts.append(Cut(Reason.short, first_s, last_s, end - start))

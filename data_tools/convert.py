@@ -110,7 +110,7 @@ def convert_recording(
         )
         kept = without_bad_images(aligned, written.is_bad)
         numbers = np.flatnonzero(~written.is_bad)
-        parts, short = stretches(kept, min_frames=alignment.min_frames)
+        parts, short = stretches(kept, alignment)
         names = []
         for part in parts:
             paths = tuple(scratch / f"{number}.jpg" for number in numbers[part].tolist())

@@ -121,10 +121,9 @@ def _skipped(skipped: Sequence[Skipped]) -> str:
 
 def _card(record: ConversionRecord, out: Path) -> str:
     trajectories = [read_trajectory(out / name) for name in record.trajectories]
-    parts = [
-        words("h3", f"{record.name} ({record.place})"),
-        element("ul", *(words("li", sentence) for sentence in findings(record))),
-    ]
+    parts = [words("h3", f"{record.name} ({record.place})")]
+    if sentences := findings(record):
+        parts.append(element("ul", *(words("li", sentence) for sentence in sentences)))
     if trajectories:
         pictures = element("img", src=_pictures(trajectories), alt="frames in order", class_="sheet")
         paths = [each.poses for each in trajectories if each.poses is not None]

@@ -47,10 +47,16 @@ def test_a_gap_cuts_and_is_counted():
     times_s = np.concatenate([np.arange(5) * 0.25, 3.0 + np.arange(4) * 0.25])
     aligned = align(make_recording(times_s, straight(np.arange(0, 5, 0.1))), CONFIG)
     assert aligned.cuts == (Cut(Reason.no_image, 1.0, 3.0, 7),)
-    found, short = stretches(aligned, min_frames=3)
+    found, short = stretches(aligned, CONFIG)
     assert found == [slice(0, 5), slice(5, 9)] and short == []
-    found, short = stretches(aligned, min_frames=5)
+    found, short = stretches(aligned, replace(CONFIG, min_frames=5))
     assert found == [slice(0, 5)] and short == [Cut(Reason.short, 3.0, 3.75, 4)]
+
+
+def test_long_stretches_are_divided_and_nothing_is_lost():
+    aligned = align(make_recording(np.arange(23) * 0.25, None), CONFIG)
+    found, short = stretches(aligned, replace(CONFIG, max_frames=10))
+    assert found == [slice(0, 8), slice(8, 15), slice(15, 23)] and short == []
 
 
 def test_without_a_period_every_image_is_kept():
@@ -139,3 +145,5 @@ def test_what_cannot_be_asked_for_is_refused():
         replace(CONFIG, period_s=0.0)
     with pytest.raises(ValueError, match="min_frames must be at least 2"):
         replace(CONFIG, min_frames=1)
+    with pytest.raises(ValueError, match="at least twice min_frames"):
+        replace(CONFIG, max_frames=5)
