@@ -59,7 +59,7 @@ class FilmSpan:
             for image in images:
                 num_given += 1
                 yield image
-        except (OSError, ValueError) as error:  # PyAV's errors are one or the other, or RuntimeError below
+        except (OSError, ValueError) as error:  # `_decode` makes PyAV's own the latter
             reason = f"it cannot be read: {error}"
         for time_s in times_s[num_given:]:
             yield BadImage(f"{self.path}, image at {time_s:.4f} s: {reason}")
