@@ -202,6 +202,8 @@ def _ros1_found(record: _Record, topics: dict[bytes, str], *, in_chunk: bool = F
                     yield from _ros1_found(inner, topics, in_chunk=True)
             except (ValueError, KeyError, struct.error) as error:
                 yield Fault(f"the chunk at byte {record.position} is damaged: {error}")
+        case _:  # an index, or a kind of record that holds no messages
+            pass
 
 
 def _check_inner(inner: _Record, chunk: _Record) -> None:
@@ -269,6 +271,8 @@ def _mcap_found(record: _Record, channels: _Channels, *, in_chunk: bool = False)
                     yield from _mcap_found(inner, channels, in_chunk=True)
             except (ValueError, KeyError, struct.error) as error:
                 yield Fault(f"the chunk at byte {record.position} is damaged: {error}")
+        case _:  # an index, or a kind of record that holds no messages
+            pass
 
 
 def scan_db3(path: Path) -> Iterator[Found]:
