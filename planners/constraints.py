@@ -240,6 +240,9 @@ def limits_of(
         constraints: The rules.
         most: Largest dx [m], dy [m], dyaw [rad] either way, whatever the rules.
         step_s: True time of one step [s].
+
+    Returns:
+        The limits, which some motion meets.
     """
     high = torch.tensor([most, most], dtype=torch.float64)
     limits = Limits(low=-high, high=high)
@@ -301,6 +304,9 @@ def penalised(
     Args:
         goal: The cost of imagined latents, such as `latent_goal` returns.
         penalty: Another, finite and at least 0; ValueError when it is not.
+
+    Returns:
+        Their sum, as a cost of imagined latents.
     """
 
     def cost(latents: Latents) -> Costs:

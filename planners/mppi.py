@@ -152,6 +152,9 @@ def weigh(
         temperature: What J is measured in.
         num_effective: Take the temperature at which 1 / sum w^2 is this instead, problem by problem; the
             coldest or hottest of the range where none does (equal candidates).
+
+    Returns:
+        Weights, the largest of the candidate of lowest J.
     """
     worse = objectives - objectives.amin(dim=1, keepdim=True)
     if num_effective is None:

@@ -78,6 +78,9 @@ class Planner(Protocol):
             generators: One random stream a problem; consumed.
             warm_start: Parameters of an earlier plan.
             refine: A finer and slower evaluation for the best, if the planner is configured to use it.
+
+        Returns:
+            The plans, with all candidates that were considered.
         """
         ...
 
