@@ -1,0 +1,98 @@
+"""Faithfulness: motions are read back exactly where the model is exact, and rows tell where it is not."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from planners.evaluation.faithfulness import (
+    FaithfulnessRow,
+    FaithfulnessShape,
+    measure_faithfulness,
+    reach_of,
+    recover_motions,
+)
+from planners.evaluation.prediction_measures import PredictionShape, Question
+from planners.evaluation.prediction_windows import Kind, Window
+from tests.planners.evaluation.colour_world import ColourModel, drive
+from tests.planners.evaluation.rows import PROVENANCE
+
+SHAPE = FaithfulnessShape(horizons_s=[0.5, 1.0], grid=[9, 5, 7], num_refinements=4)
+REACHES = {0.5: (0.5, 0.3, 0.6), 1.0: (1.0, 0.6, 1.2)}
+LEVEL = 1 / 40
+
+
+def measure(model: ColourModel, *, frame: int = 3, **settings) -> list[FaithfulnessRow]:
+    window = Window(kind=Kind.faithfulness, trajectory=drive(**settings), frame=frame)
+    asked = Question(
+        window=window, shape=PredictionShape(num_context=2, num_steps=1), seed=1, provenance=PROVENANCE
+    )
+    return measure_faithfulness(asked, SHAPE, REACHES, model)
+
+
+def test_a_motion_is_found_wherever_in_the_box_it_is():
+    motions = [np.array(each) for each in ((0.83, -0.41, 0.97), (-0.2, 0.0, -1.13), (0.0, 0.0, 0.0))]
+    found = recover_motions(ColourModel(), motions, num_problems=3, reach=REACHES[1.0], shape=SHAPE)
+    assert found == pytest.approx(np.stack(motions), abs=0.01)
+
+
+def test_what_is_outside_the_box_is_read_as_its_edge():
+    motion = [np.array([3.0, 0.0, 0.0])]
+    found = recover_motions(ColourModel(), motion, num_problems=1, reach=REACHES[1.0], shape=SHAPE)
+    assert found[0] == pytest.approx([1.0, 0.0, 0.0], abs=0.02)
+
+
+def test_a_faithful_model_shows_the_command_and_its_mirror():
+    for row in measure(ColourModel()):
+        command = np.array(row.commanded)
+        assert command[2] == pytest.approx(0.2 if row.horizon_s == 0.5 else 0.4, abs=1e-3)
+        for read in (row.from_true, row.from_reconstruction, row.from_imagined):
+            assert read == pytest.approx(command, abs=1.5 * LEVEL)
+        assert row.from_mirrored == pytest.approx(command * np.array([1, -1, -1]), abs=1.5 * LEVEL)
+        assert row.distance < 1.5 and row.mirrored_distance > 50
+        assert row.elapsed_s == row.horizon_s
+
+
+def test_a_model_that_turns_the_other_way_is_found_out():
+    (_, row) = measure(ColourModel(heed=-1.0))
+    assert row.from_true[2] == pytest.approx(row.commanded[2], abs=1.5 * LEVEL)
+    assert row.from_imagined[2] == pytest.approx(-row.commanded[2], abs=1.5 * LEVEL)
+    assert row.distance > row.mirrored_distance
+
+
+def test_command_and_mirror_are_imagined_from_one_noise():
+    noisy = ColourModel(noise=3.0, heed=0.0)
+    rows = measure(noisy)
+    assert all(row.distance == row.mirrored_distance for row in rows), "nothing but noise could differ"
+    assert noisy.told[0][1] == [noisy.told[0][0][0].replace("dyaw=+", "dyaw=-").replace("dy=+", "dy=-")]
+
+
+def test_what_cannot_be_measured_says_why():
+    short = measure(ColourModel(), frame=13)
+    assert [row.status for row in short] == ["measured", "too_short"] and short[1].from_true == ()
+    broken = measure(ColourModel(), broken=[7])
+    assert [row.status for row in broken] == ["measured", "failed"]
+    assert broken[1].error == "7.jpg is not a readable JPEG or PNG"
+
+
+def test_the_box_follows_the_data():
+    slow, fast = drive((0.1, 0.0, 0.0), name="slow"), drive((0.4, 0.0, -0.02), name="fast")
+    assert reach_of([slow], 1.0) == pytest.approx((0.5, 0.05, 0.05))
+    ahead, left, turn = reach_of([slow, fast], 1.0)
+    assert ahead > 1.9 and left > 0.05 and turn == pytest.approx(1.25 * 0.08)
+    with pytest.raises(ValueError, match=r"no recording with poses is 60.0 s long"):
+        reach_of([slow], 60.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"grid": [9, 4, 9]}, "three odd numbers"),
+        ({"grid": [9, 5]}, "three odd numbers"),
+        ({"horizons_s": []}, "positive faithfulness.horizons_s"),
+        ({"num_refinements": 0}, "num_refinements of at least 1"),
+    ],
+)
+def test_what_reads_nothing_is_refused(changes, match):
+    with pytest.raises(ValueError, match=match):
+        replace(SHAPE, **changes)
