@@ -31,7 +31,7 @@ MIRROR = np.array([1.0, -1.0, -1.0, 1.0])
 REACH_QUANTILE, REACH_MARGIN, LEAST_REACH = 0.99, 1.25, 0.05
 """Motions are looked for within this many times what this share of a data set's motions stays below, and at
 least 5 cm and 0.05 rad to each side."""
-REFINED = (5, 3, 5)
+REFINED = (5, 5, 5)
 """Candidates along dx, dy, dyaw when a search is refined."""
 
 Reach = tuple[float, float, float]

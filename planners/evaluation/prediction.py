@@ -36,7 +36,7 @@ from planners.evaluation.faithfulness import (
     reach_of,
 )
 from planners.evaluation.faithfulness_table import faithfulness_markdown, faithfulness_results
-from planners.evaluation.frame_metrics import NOT_OFFERED, Perceptual, open_perceptual
+from planners.evaluation.frame_metrics import NOT_OFFERED, Opened, Perceptual, open_perceptual
 from planners.evaluation.prediction_measures import Instruments, PredictionShape, Question, measure_window
 from planners.evaluation.prediction_rows import PredictionRow, Status
 from planners.evaluation.prediction_table import cells, markdown, write_csv
@@ -220,7 +220,7 @@ def make_provenance(config: PredictionConfig, trajectories: Sequence[Trajectory]
         name: value for name, value in configuration.to_dict(config).items() if name not in ignored
     } | {
         "recordings": recordings_hash(trajectories),
-        "at_hand": sorted(open_perceptual(config.perceptual).metrics),
+        "at_hand": sorted(_perceptual(tuple(config.perceptual)).metrics),
         "has_inception": config.inception is not None,
     }
     hash_of_checkpoint = checkpoint_hash(config.checkpoint)
@@ -251,7 +251,7 @@ def recordings_hash(trajectories: Sequence[Trajectory]) -> str:
 def write_results(config: PredictionConfig, found: Evaluated, report: ReadReport, *, seconds: float) -> str:
     """Write rows, tables, the contact sheet and `prediction.json`; return the tables as Markdown."""
     out = Path(config.out)
-    not_measured = dict(open_perceptual(config.perceptual).missing)
+    not_measured = dict(_perceptual(tuple(config.perceptual)).missing)
     not_measured |= ({} if config.inception else {"fid": NO_INCEPTION}) | NOT_OFFERED
     texts = [f"- skipped {each.folder.name}: {each.reason}\n" for each in report.skipped]
     if found.prediction:
@@ -298,9 +298,14 @@ def _instruments(checkpoint: str, perceptual: tuple[Perceptual, ...], inception:
     """Open the model and the metrics once a process."""
     return Instruments(
         world_model=cached_model(checkpoint),
-        perceptual=open_perceptual(perceptual).metrics,
+        perceptual=_perceptual(perceptual).metrics,
         inception=None if inception is None else inception_features(Path(inception)).describe,
     )
+
+
+@functools.cache
+def _perceptual(wanted: tuple[Perceptual, ...]) -> Opened:
+    return open_perceptual(wanted)
 
 
 def _frechet(made: np.ndarray, true: np.ndarray) -> float:

@@ -1,6 +1,7 @@
 """The prediction command: shards, what goes on when images are broken, what is written."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,13 +45,19 @@ def config(tmp_path: Path) -> PredictionConfig:
 
 
 @pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch) -> ColourModel:
+def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[ColourModel]:
     found = ColourModel()
     monkeypatch.setattr(prediction, "cached_model", lambda name: found)
     monkeypatch.setattr(prediction, "checkpoint_hash", lambda name: "d" * 64)
     monkeypatch.setattr(prediction, "open_perceptual", lambda wanted: Opened({}, {"lpips": MISSING_LPIPS}))
+    clear_caches()
+    yield found
+    clear_caches()
+
+
+def clear_caches() -> None:
     prediction._instruments.cache_clear()
-    return found
+    prediction._perceptual.cache_clear()
 
 
 def run(config: PredictionConfig) -> Evaluated:
@@ -96,6 +103,7 @@ def test_rows_hang_on_settings_recordings_and_the_metrics_at_hand(config, model,
     monkeypatch.setattr(
         prediction, "open_perceptual", lambda wanted: Opened({"lpips": lambda made, true: made}, {})
     )
+    clear_caches()
     assert hash_of(config) != base
 
 
