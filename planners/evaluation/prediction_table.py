@@ -20,6 +20,11 @@ FRECHET = {"features": "frechet_latents", "inception": "fid"}
 UNITS = {"psnr_db": "PSNR [dB]", "ssim": "SSIM", "latent_squared": "latent squared"}
 UNITS |= {"latent_cosine": "latent 1 - cosine", "lpips": "LPIPS", "dreamsim": "DreamSim"}
 UNITS |= {"frechet_latents": "Frechet distance of latents", "fid": "FID"}
+READING = (
+    "Means over windows, with 95% intervals over recordings. PSNR and SSIM: higher is nearer; all others: "
+    "lower. Latents of a reconstruction are those of the truth. Frechet distances shrink with the number of "
+    "windows: compare them at equal numbers alone."
+)
 MAX_NAMED = 5
 """Problems that are shown with their reason; all of them are in the rows."""
 
@@ -119,7 +124,7 @@ def write_csv(found: Sequence[Cell], path: Path) -> None:
 
 def markdown(found: Sequence[Cell], rows: Sequence[PredictionRow], *, not_measured: Mapping[str, str]) -> str:
     """Return tables of cells, what could not be measured at which windows, and what was measured nowhere."""
-    lines = []
+    lines = [READING, ""]
     for kind, rate_hz in dict.fromkeys((cell.kind, cell.rate_hz) for cell in found):
         own = [cell for cell in found if (cell.kind, cell.rate_hz) == (kind, rate_hz)]
         lines += [f"### {_title(kind, rate_hz, rows)}", "", *_table(own), ""]
