@@ -74,3 +74,9 @@ def faithfulness_row(
         distance=distances[0],
         mirrored_distance=distances[1],
     )
+
+
+def given(number: float | None) -> float:
+    """Return a number that a row must hold."""
+    assert number is not None
+    return number

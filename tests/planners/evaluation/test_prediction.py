@@ -1,6 +1,7 @@
 """The prediction command: shards, what goes on when images are broken, what is written."""
 
 import json
+import pickle
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -90,6 +91,16 @@ def test_more_windows_leave_the_first_as_they_are(config, model):
     assert many.faithfulness == []
 
 
+def test_a_worker_gives_the_rows_that_this_process_gives(config, model):
+    """What Ray does to a task: it is copied, and its copy's rows are the same."""
+    trajectories = read_trajectories(Path(config.data)).trajectories
+    provenance = prediction.make_provenance(config, trajectories)
+    tasks = prediction.make_tasks(config, Kind.rollout, trajectories, provenance)
+    assert list(tasks) == ["rollout-0"]
+    copied = pickle.loads(pickle.dumps(tasks["rollout-0"]))
+    assert prediction.evaluate_shard(copied) == prediction.evaluate_shard(tasks["rollout-0"])
+
+
 def test_rows_hang_on_settings_recordings_and_the_metrics_at_hand(config, model, monkeypatch):
     trajectories = read_trajectories(Path(config.data)).trajectories
 
@@ -114,7 +125,7 @@ def test_a_broken_image_is_named_and_the_run_goes_on(config, model):
     failed = [row for row in found.prediction if row.status == "failed"]
     assert {row.trajectory for row in failed} == {"drive0"}
     assert {row.status for row in found.prediction if row.trajectory != "drive0"} == {"measured"}
-    assert "drive0/" in failed[0].error and "not a readable JPEG" in failed[0].error
+    assert all(row.error and "drive0/" in row.error and "not a readable JPEG" in row.error for row in failed)
     assert any(row.status == "failed" for row in found.faithfulness)
 
 
