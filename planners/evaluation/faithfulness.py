@@ -31,6 +31,8 @@ MIRROR = np.array([1.0, -1.0, -1.0, 1.0])
 REACH_QUANTILE, REACH_MARGIN, LEAST_REACH = 0.99, 1.25, 0.05
 """Motions are looked for within this many times what this share of a data set's motions stays below, and at
 least 5 cm and 0.05 rad to each side."""
+AT_ONCE = 128
+"""Candidates that are weighed together: each token's likelihoods of a whole vocabulary are held for all."""
 REFINED = (5, 5, 5)
 """Candidates along dx, dy, dyaw when a search is refined."""
 
@@ -147,7 +149,13 @@ def recover_motions(
         candidates = np.clip(best[:, None] + offsets, -limits, limits)
         motions = round_actions(np.concatenate([candidates, np.ones_like(candidates[..., :1])], axis=-1))
         texts = [[without_time(text) for text in format_actions(own)] for own in motions]
-        nats = world_model.action_nats(context, texts).double()
+        nats = torch.cat(
+            [
+                world_model.action_nats(context, [own[start : start + AT_ONCE] for own in texts])
+                for start in range(0, len(offsets), AT_ONCE)
+            ],
+            dim=1,
+        ).double()
         best = motions[np.arange(num_problems), nats.argmin(dim=1).numpy(), :3]
         weights = torch.softmax(-nats, dim=1).numpy()
         found = (weights[..., None] * motions[..., :3]).sum(axis=1)
