@@ -1,9 +1,9 @@
 """Faithfulness: do imagined frames show the motion that was commanded?
 
-The motion in a frame is read by the same model as inverse dynamics: the most likely action text between a
-context and that frame. It errs by itself, so it reads true frames too, and these through encoder and decoder;
-what it errs more on imagined frames is the imagination's. A mirrored command from the same noise shows
-whether the side of a turn is heeded at all.
+The motion in a frame is read by the same model as inverse dynamics: the median of the action texts that it
+expects between a context and that frame. It errs by itself, so it reads true frames too, and these through
+encoder and decoder; what it errs more on imagined frames is the imagination's. A mirrored command from the
+same noise shows whether the side of a turn is heeded at all.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from einops import repeat
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
-from data_tools.action_text import format_actions, parse_actions, round_actions, without_time
+from data_tools.action_text import format_actions, parse_actions
 from data_tools.pose import displacement_between
 from data_tools.trajectory import Trajectory
 from planners.evaluation.frame_metrics import latent_squared, to_square
@@ -32,9 +32,7 @@ REACH_QUANTILE, REACH_MARGIN, LEAST_REACH = 0.99, 1.25, 0.05
 """Motions are looked for within this many times what this share of a data set's motions stays below, and at
 least 5 cm and 0.05 rad to each side."""
 AT_ONCE = 128
-"""Candidates that are weighed together: each token's likelihoods of a whole vocabulary are held for all."""
-REFINED = (5, 5, 5)
-"""Candidates along dx, dy, dyaw when a search is refined."""
+"""Texts that are weighed together: each token's likelihoods of a whole vocabulary are held for all."""
 
 Reach = tuple[float, float, float]
 """How far |dx|, |dy| [m] and |dyaw| [rad] are looked for."""
@@ -42,22 +40,13 @@ Reach = tuple[float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class FaithfulnessShape:
-    """What is commanded, and how finely motion is read."""
+    """What is commanded."""
 
     horizons_s: list[float] = field(default_factory=lambda: [1.0, 2.0])
-    grid: list[int] = field(default_factory=lambda: [9, 5, 9])
-    """Candidates along dx, dy, dyaw of the first search, odd so that no motion is one of them."""
-    num_refinements: int = 3
-    """Searches about the best so far, each with half the distances."""
 
     def __post_init__(self) -> None:
-        if not self.horizons_s or min(self.horizons_s) <= 0 or self.num_refinements < 1:
-            raise ValueError(
-                "needed positive faithfulness.horizons_s and num_refinements of at least 1; got "
-                f"{self.horizons_s} and {self.num_refinements}"
-            )
-        if len(self.grid) != 3 or any(count < 3 or count % 2 == 0 for count in self.grid):
-            raise ValueError(f"faithfulness.grid must be three odd numbers of at least 3; got {self.grid}")
+        if min(self.horizons_s, default=0.0) <= 0 or len(set(self.horizons_s)) < len(self.horizons_s):
+            raise ValueError(f"needed positive faithfulness.horizons_s that differ; got {self.horizons_s}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,63 +108,90 @@ def measure_faithfulness(
     Returns:
         Rows; what cannot be measured is a row that says why.
     """
-    return [_row(question, horizon_s, shape, reaches, world_model) for horizon_s in shape.horizons_s]
+    return [_row(question, horizon_s, reaches[horizon_s], world_model) for horizon_s in shape.horizons_s]
 
 
 def recover_motions(
-    world_model: WorldModel, context: Any, *, num_problems: int, reach: Reach, shape: FaithfulnessShape
+    world_model: WorldModel, context: Any, *, num_problems: int, reach: Reach
 ) -> Float64[np.ndarray, "problem 3"]:
     """Return the motion that leads from each context to the goal it ends with, as the model reads it.
 
-    First the most likely of a grid over the whole reach, then of ever finer ones about the best. What comes
-    back is the mean of the last grid weighed by likelihood: its texts differ in digits that say little.
+    Of dx the median of what the model expects, then of dy after that dx, then of dyaw after both. A text that
+    breaks off within a number is as likely as all numbers that go on so, which gives the distribution in
+    steps of a tenth, then of a hundredth about the median. The most likely whole text would be a wrong
+    reading: 0.000, which robots that stand have exactly, outweighs any one of the thousandths of a motion.
 
     Args:
         world_model: Whose likelihood of action texts is taken.
         context: Contexts that end with a goal (`extend_context`).
         num_problems: Of the context.
-        reach: Half the sides of the box that is searched.
-        shape: The grids.
+        reach: What is farther than these is not looked for.
 
     Returns:
         dx, dy [m], dyaw [rad].
     """
-    limits = np.array(reach)
-    best = np.zeros((num_problems, 3))
-    offsets = _grid(shape.grid, limits)
-    step = 2 * limits / (np.array(shape.grid) - 1)
-    found = best
-    for _ in range(1 + shape.num_refinements):
-        candidates = np.clip(best[:, None] + offsets, -limits, limits)
-        motions = round_actions(np.concatenate([candidates, np.ones_like(candidates[..., :1])], axis=-1))
-        texts = [[without_time(text) for text in format_actions(own)] for own in motions]
-        nats = torch.cat(
-            [
-                world_model.action_nats(context, [own[start : start + AT_ONCE] for own in texts])
-                for start in range(0, len(offsets), AT_ONCE)
-            ],
-            dim=1,
-        ).double()
-        best = motions[np.arange(num_problems), nats.argmin(dim=1).numpy(), :3]
-        weights = torch.softmax(-nats, dim=1).numpy()
-        found = (weights[..., None] * motions[..., :3]).sum(axis=1)
-        offsets, step = _grid(REFINED, step), step / 2
+    heads = ["action: "] * num_problems
+    found = np.zeros((num_problems, 3))
+    for axis, name in enumerate(("dx", "dy", "dyaw")):
+        heads = [f"{head}{name}=" for head in heads]
+        coarse = _tenths(reach[axis])
+        shares = _shares(world_model, context, heads, [coarse] * num_problems)
+        medians = [_quantile(own, 0.5) for own in shares]
+        fine = [_hundredths(coarse.texts[cell]) for cell, _ in medians]
+        shares = _shares(world_model, context, heads, fine)
+        for problem, ((_, inside), cells, own) in enumerate(zip(medians, fine, shares, strict=True)):
+            cell, rest = _quantile(own, inside)
+            low, high = cells.edges[cell : cell + 2]
+            found[problem, axis] = round(low + rest * (high - low), 3) + 0.0  # no -0.0
+        heads = [f"{head}{value:+.3f}, " for head, value in zip(heads, found[:, axis].tolist(), strict=True)]
     return found
 
 
-def _grid(counts: Sequence[int], sides: Float64[np.ndarray, " 3"]) -> Float64[np.ndarray, "candidate 3"]:
-    """Return evenly spaced offsets from -side to side along each axis, all combinations."""
-    axes = [np.linspace(-side, side, count) for side, count in zip(sides, counts, strict=True)]
-    return np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=-1)
+@dataclass(frozen=True)
+class _Cells:
+    """Neighbouring parts of a line of numbers, each by the text that its numbers begin with."""
+
+    texts: list[str]
+    edges: Float64[np.ndarray, " edge"]
 
 
-def _row(
-    question: Question,
-    horizon_s: float,
-    shape: FaithfulnessShape,
-    reaches: Mapping[float, Reach],
-    world_model: WorldModel,
-) -> FaithfulnessRow:
+def _tenths(reach: float) -> _Cells:
+    """Cut [-reach, reach] into tenths, rounded up to whole ones."""
+    count = int(np.ceil(reach * 10 - 1e-9))
+    sizes = [f"{number / 10:.1f}" for number in range(count)]
+    texts = [f"-{size}" for size in reversed(sizes)] + [f"+{size}" for size in sizes]
+    return _Cells(texts, np.arange(-count, count + 1) / 10)
+
+
+def _hundredths(tenth: str) -> _Cells:
+    """Cut a tenth into hundredths, from low to high."""
+    edges = abs(float(tenth)) + np.arange(11) / 100
+    texts = [f"{tenth}{digit}" for digit in range(10)]
+    return _Cells(texts[::-1], -edges[::-1]) if tenth.startswith("-") else _Cells(texts, edges)
+
+
+def _shares(
+    world_model: WorldModel, context: Any, heads: Sequence[str], cells: Sequence[_Cells]
+) -> Float64[np.ndarray, "problem cell"]:
+    """Return how likely each problem's cells are after its head, of all cells together."""
+    texts = [[head + text for text in own.texts] for head, own in zip(heads, cells, strict=True)]
+    nats = [
+        world_model.action_nats(context, [own[start : start + AT_ONCE] for own in texts])
+        for start in range(0, len(texts[0]), AT_ONCE)
+    ]
+    return torch.softmax(-torch.cat(nats, dim=1).double(), dim=1).numpy(force=True)
+
+
+def _quantile(shares: Float64[np.ndarray, " cell"], wanted: float) -> tuple[int, float]:
+    """Return the cell in which a quantile lies, and how far into it, in [0, 1]."""
+    ends = shares.cumsum()
+    cell = int(np.searchsorted(ends, wanted * ends[-1]).clip(0, len(shares) - 1))
+    before = ends[cell] - shares[cell]
+    inside = (wanted * ends[-1] - before) / shares[cell] if shares[cell] > 0 else 0.5
+    return cell, float(np.clip(inside, 0.0, 1.0))
+
+
+def _row(question: Question, horizon_s: float, reach: Reach, world_model: WorldModel) -> FaithfulnessRow:
     window = question.window
     frame = frame_at(window, horizon_s)
     if frame is None:
@@ -196,7 +212,7 @@ def _row(
     distances = latent_squared(imagined, latents.expand_as(imagined)).tolist()
     shown = world_model.decode(torch.cat([latents.to(imagined), imagined])).cpu()
     goals = torch.cat([to_square(true, size_px=shown.shape[1]), shown])
-    read = _read_motions(world_model, frames, goals, reaches[horizon_s], shape)
+    read = _read_motions(world_model, frames, goals, reach)
     seen, reconstructed, followed, mirrored = (tuple(motion) for motion in read.tolist())
     times_s = window.trajectory.times_s
     return FaithfulnessRow(
@@ -223,11 +239,10 @@ def _read_motions(
     frames: UInt8[Tensor, "frame height width 3"],
     goals: UInt8[Tensor, "goal goal_height goal_width 3"],
     reach: Reach,
-    shape: FaithfulnessShape,
 ) -> Float64[np.ndarray, "goal 3"]:
     contexts = world_model.encode_context(repeat(frames, "... -> goal ...", goal=len(goals)))
     ended = world_model.extend_context(contexts, goals)
-    return recover_motions(world_model, ended, num_problems=len(goals), reach=reach, shape=shape)
+    return recover_motions(world_model, ended, num_problems=len(goals), reach=reach)
 
 
 def _empty(question: Question, horizon_s: float, status: Status, error: str) -> FaithfulnessRow:

@@ -62,8 +62,12 @@ class FaithfulnessResult:
 
 
 Motions = Float64[np.ndarray, "window 3"]
-Statistic = Callable[[Int[np.ndarray, " _"]], float]
-"""From the windows drawn to a number; NaN if it is not defined on them."""
+Counts = Int[np.ndarray, "sample window"]
+"""How often each window counts: once in the first sample, as often as its recording was drawn in others."""
+Statistic = Callable[[Counts], Float64[np.ndarray, " sample"]]
+"""From counts to a number a sample; NaN where it is not defined."""
+LEAST_SPREAD = 1e-12
+"""Sums of squares below this are rounding."""
 
 
 def faithfulness_results(rows: Sequence[FaithfulnessRow]) -> dict[float, FaithfulnessResult]:
@@ -75,27 +79,31 @@ def faithfulness_results(rows: Sequence[FaithfulnessRow]) -> dict[float, Faithfu
     }
 
 
-def interval_of(statistic: Statistic, trajectories: Sequence[str]) -> Interval | None:
-    """Return a statistic of all windows with a percentile bootstrap over whole trajectories.
-
-    None if it is not defined on all of them; draws on which it is not are left out.
-    """
+def bootstrap_counts(trajectories: Sequence[str]) -> Int[np.ndarray, "sample window"]:
+    """Return `Counts`: all windows once, then draws of whole recordings with replacement."""
     names, index = np.unique(np.asarray(trajectories), return_inverse=True)
-    whole = statistic(np.arange(len(trajectories)))
-    if np.isnan(whole):
-        return None
-    members = [np.flatnonzero(index == number) for number in range(len(names))]
     rng = numpy_generator_for(0, "faithfulness/bootstrap")
     draws = rng.integers(len(names), size=(NUM_RESAMPLES, len(names)))
-    found = [statistic(np.concatenate([members[each] for each in drawn])) for drawn in draws]
+    counts = np.stack([np.bincount(drawn, minlength=len(names)) for drawn in draws])
+    return np.concatenate([np.ones((1, len(index)), dtype=np.int64), counts[:, index]])
+
+
+def interval_of(statistic: Statistic, counts: Int[np.ndarray, "sample window"]) -> Interval | None:
+    """Return a statistic of all windows with the percentiles of its draws.
+
+    None if it is not defined on all windows; draws on which it is not are left out.
+    """
+    whole, *drawn = statistic(counts).tolist()
+    if np.isnan(whole):
+        return None
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.nanquantile(found, [tail, 1 - tail])
-    return Interval(mean=whole, low=float(low), high=float(high), n=len(trajectories))
+    low, high = np.nanquantile(drawn, [tail, 1 - tail])
+    return Interval(mean=whole, low=float(low), high=float(high), n=counts.shape[1])
 
 
 def _result(rows: Sequence[FaithfulnessRow]) -> FaithfulnessResult:
     commanded = np.array([row.commanded for row in rows])
-    trajectories = [row.trajectory for row in rows]
+    counts = bootstrap_counts([row.trajectory for row in rows])
     median = np.tile(np.median(commanded, axis=0), (len(rows), 1))
     read = {
         source: median
@@ -107,7 +115,7 @@ def _result(rows: Sequence[FaithfulnessRow]) -> FaithfulnessResult:
     for source, motions in read.items():
         target = commanded * MIRROR[:3] if source is Source.from_mirrored else commanded
         found = {
-            measure: interval_of(statistic, trajectories)
+            measure: interval_of(statistic, counts)
             for measure, statistic in _statistics(motions, target).items()
         }
         sources[source] = {measure: each for measure, each in found.items() if each is not None}
@@ -141,10 +149,17 @@ def _statistics(read: Motions, commanded: Motions) -> dict[Measure, Statistic]:
 
 
 def _median(values: Float64[np.ndarray, " window"]) -> Statistic:
-    def statistic(drawn: Int[np.ndarray, " _"]) -> float:
-        own = values[drawn]
-        own = own[~np.isnan(own)]
-        return float(np.median(own)) if len(own) else float("nan")
+    """Return the median of those values that are there."""
+    order = np.argsort(values)[: np.count_nonzero(~np.isnan(values))]
+
+    def statistic(counts: Counts) -> Float64[np.ndarray, " sample"]:
+        if not len(order):
+            return np.full(len(counts), np.nan)
+        reached = counts[:, order].cumsum(axis=1)
+        total = reached[:, -1:]
+        middle = [(reached > place).argmax(axis=1) for place in ((total - 1) // 2, total // 2)]
+        found = values[order][np.stack(middle)].mean(axis=0)
+        return np.where(total[:, 0] > 0, found, np.nan)
 
     return statistic
 
@@ -152,10 +167,8 @@ def _median(values: Float64[np.ndarray, " window"]) -> Statistic:
 def _slope(commanded: Float64[np.ndarray, " window"], read: Float64[np.ndarray, " window"]) -> Statistic:
     """Return the slope of the line that predicts what is read from what was commanded; 1 is faithful."""
 
-    def statistic(drawn: Int[np.ndarray, " _"]) -> float:
-        x, y = commanded[drawn] - commanded[drawn].mean(), read[drawn] - read[drawn].mean()
-        spread = float((x * x).sum())
-        return float((x * y).sum()) / spread if spread > 0 else float("nan")
+    def statistic(counts: Counts) -> Float64[np.ndarray, " sample"]:
+        return _divide(_spread(commanded, read, counts), _spread(commanded, commanded, counts))
 
     return statistic
 
@@ -163,12 +176,33 @@ def _slope(commanded: Float64[np.ndarray, " window"], read: Float64[np.ndarray, 
 def _correlation(
     commanded: Float64[np.ndarray, " window"], read: Float64[np.ndarray, " window"]
 ) -> Statistic:
-    def statistic(drawn: Int[np.ndarray, " _"]) -> float:
-        x, y = commanded[drawn] - commanded[drawn].mean(), read[drawn] - read[drawn].mean()
-        spread = float(np.sqrt((x * x).sum() * (y * y).sum()))
-        return float((x * y).sum()) / spread if spread > 0 else float("nan")
+    def statistic(counts: Counts) -> Float64[np.ndarray, " sample"]:
+        squares = _spread(commanded, commanded, counts) * _spread(read, read, counts)
+        return _divide(_spread(commanded, read, counts), np.sqrt(squares.clip(min=0)))
 
     return statistic
+
+
+def _mean(values: Float64[np.ndarray, " window"]) -> Statistic:
+    def statistic(counts: Counts) -> Float64[np.ndarray, " sample"]:
+        return counts @ values / counts.sum(axis=1)
+
+    return statistic
+
+
+def _spread(
+    x: Float64[np.ndarray, " window"], y: Float64[np.ndarray, " window"], counts: Counts
+) -> Float64[np.ndarray, " sample"]:
+    """Return the sum of products of deviations from the means."""
+    x, y = x - x.mean(), y - y.mean()  # the means of each sample are then near 0, and little cancels
+    return counts @ (x * y) - (counts @ x) * (counts @ y) / counts.sum(axis=1)
+
+
+def _divide(
+    above: Float64[np.ndarray, " sample"], below: Float64[np.ndarray, " sample"]
+) -> Float64[np.ndarray, " sample"]:
+    is_defined = below > LEAST_SPREAD
+    return np.where(is_defined, above / np.where(is_defined, below, 1.0), np.nan)
 
 
 def _swaps(turns: Sequence[FaithfulnessRow]) -> dict[Swap, Interval]:
@@ -196,7 +230,7 @@ def _share(values: Float64[np.ndarray, " window"], trajectories: Sequence[str]) 
         count = len(set(trajectories))
         wide = share_interval(int(values[0]) * count, count)
         return Interval(mean=float(values[0]), low=wide.low, high=wide.high, n=len(values))
-    found = interval_of(lambda drawn: float(values[drawn].mean()), trajectories)
+    found = interval_of(_mean(values), bootstrap_counts(trajectories))
     assert found is not None
     return found
 

@@ -1,6 +1,9 @@
 """Colour world: frames of one colour that says the pose, and models that imagine and read such frames."""
 
+import math
+import re
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 import torch
@@ -12,6 +15,8 @@ from data_tools.trajectory import Trajectory
 
 LEVELS_PER_UNIT, MIDDLE = 40.0, 128.0
 """A level of colour is 2.5 cm, or 0.025 rad."""
+SIGMA = 0.03
+NUMBER = re.compile(r"[+-][0-9]+\.[0-9]+")
 SIDE_PX = 5
 """Of decoded frames; recorded ones are 4 x 6."""
 
@@ -62,8 +67,8 @@ class ColourModel:
     `heed` scales the turn that is imagined: 1 is right, 0 heeds nothing but the way, -1 turns the other way.
     """
 
-    def __init__(self, *, noise: float = 0.0, heed: float = 1.0) -> None:
-        self.noise, self.heed = noise, heed
+    def __init__(self, *, noise: float = 0.0, heed: float = 1.0, still: float = 0.0) -> None:
+        self.noise, self.heed, self.still = noise, heed, still
         self.told: list[list[list[str]]] = []
 
     def encode(self, frames: Tensor) -> Tensor:
@@ -78,11 +83,28 @@ class ColourModel:
         ]
 
     def action_nats(self, context: list[np.ndarray], actions: Sequence[Sequence[str]]) -> Tensor:
-        found = []
-        for motion, texts in zip(context, actions, strict=True):
-            read = parse_actions([f"{text}, dt=1.00" for text in texts])[:, :3]
-            found.append(500 * np.square(read - motion).sum(axis=-1))
-        return torch.tensor(np.array(found), dtype=torch.float32)
+        """Return how unlikely texts are that break off within a number: it may go on in any way.
+
+        Numbers are normal about the true motion with a deviation of SIGMA, but for a share `still` of the
+        likelihood, which 0.000 has alone.
+        """
+        return torch.tensor(
+            [
+                [self._nats(text, motion) for text in own]
+                for motion, own in zip(context, actions, strict=True)
+            ],
+            dtype=torch.float32,
+        )
+
+    def _nats(self, text: str, motion: np.ndarray) -> float:
+        *_, last = NUMBER.findall(text)
+        axis = text.count("=") - 1
+        near, far = abs(float(last)), abs(float(last)) + 10.0 ** -len(last.split(".")[1])
+        low, high = (-far, -near) if last.startswith("-") else (near, far)
+        spread = NormalDist(float(motion[axis]), SIGMA)
+        is_zero = last.startswith("+0.0") and near == 0
+        share = (1 - self.still) * (spread.cdf(high) - spread.cdf(low)) + self.still * is_zero
+        return -math.log(max(share, 1e-30))
 
     def rollout(
         self,

@@ -7,10 +7,15 @@ from planners.evaluation.faithfulness_table import (
     Measure,
     Source,
     Swap,
+    _correlation,
+    _median,
+    _slope,
+    bootstrap_counts,
     faithfulness_markdown,
     faithfulness_results,
     interval_of,
 )
+from planners.evaluation.metrics import Interval
 from planners.evaluation.prediction_rows import Status
 from tests.planners.evaluation.prediction_rows import faithfulness_row
 
@@ -87,19 +92,46 @@ def test_a_share_that_all_agree_on_has_an_interval_of_its_recordings():
     )
 
 
+def median_of(values: np.ndarray, trajectories: list[str]) -> Interval:
+    found = interval_of(_median(values), bootstrap_counts(trajectories))
+    assert found is not None
+    return found
+
+
 def test_intervals_resample_recordings_not_windows():
     values = np.random.default_rng(0).normal(size=20)
     names = [f"drive{index}" for index in range(20)]
+    single = median_of(values, names)
+    repeated = median_of(np.repeat(values, 3), [name for name in names for _ in range(3)])
+    assert (repeated.mean, repeated.low, repeated.high) == (single.mean, single.low, single.high)
+    assert (single.n, repeated.n) == (20, 60) and single.low < single.mean < single.high
 
-    def interval(numbers: np.ndarray, own: list[str]) -> tuple[float, float]:
-        found = interval_of(lambda drawn: float(np.median(numbers[drawn])), own)
-        assert found is not None
-        return found.low, found.high
 
-    single = interval(values, names)
-    repeated = interval(np.repeat(values, 3), [name for name in names for _ in range(3)])
-    assert repeated == pytest.approx(single)
-    assert interval_of(lambda drawn: float("nan"), names) is None
+def test_statistics_of_draws_agree_with_numpy_on_the_windows_drawn():
+    rng = np.random.default_rng(1)
+    commanded, read = rng.normal(size=9), rng.normal(size=9)
+    trajectories = list("aabbbcdde")
+    counts = bootstrap_counts(trajectories)
+    own = {
+        "median": (_median(read)(counts), lambda x, y: np.median(y)),
+        "slope": (_slope(commanded, read)(counts), lambda x, y: np.polyfit(x, y, 1)[0]),
+        "correlation": (_correlation(commanded, read)(counts), lambda x, y: np.corrcoef(x, y)[0, 1]),
+    }
+    assert counts[0].tolist() == [1] * 9
+    for sample in range(12):
+        drawn = np.repeat(np.arange(9), counts[sample])
+        assert len({trajectories[each] for each in drawn}) > 1
+        for found, reference in own.values():
+            assert found[sample] == pytest.approx(reference(commanded[drawn], read[drawn]))
+
+
+def test_what_is_not_defined_has_no_interval():
+    counts = bootstrap_counts(["a", "b", "c"])
+    same = np.full(3, 0.7)
+    assert interval_of(_slope(same, np.arange(3.0)), counts) is None
+    assert interval_of(_median(np.full(3, np.nan)), counts) is None
+    (whole, *_) = _median(np.array([np.nan, 2.0, 5.0]))(counts)
+    assert whole == 3.5
 
 
 def test_the_text_says_what_was_not_measured():

@@ -40,7 +40,7 @@ def config(tmp_path: Path) -> PredictionConfig:
         windows_per_shard=2,
         num_shown=1,
         shape=PredictionShape(horizons_s=[0.5, 2.0], rates_hz=[2.0], num_context=2, num_steps=1, size_px=16),
-        faithfulness=FaithfulnessShape(horizons_s=[0.5], grid=[5, 3, 5], num_refinements=1),
+        faithfulness=FaithfulnessShape(horizons_s=[0.5]),
         workers=0,
     )
 
