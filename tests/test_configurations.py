@@ -22,6 +22,7 @@ import planners.demo
 import planners.evaluation.closed_loop
 import planners.evaluation.few_steps
 import planners.evaluation.open_loop
+import planners.evaluation.prediction
 import planners.prior
 import worldmodel.ablate
 import worldmodel.describe
@@ -105,6 +106,11 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         planners.evaluation.open_loop,
         planners.evaluation.open_loop.OpenLoopConfig,
         ("out=o",),
+    ),
+    "planners/conf/prediction.yaml": (
+        planners.evaluation.prediction,
+        planners.evaluation.prediction.PredictionConfig,
+        ("checkpoint=c", "data=d", "out=o"),
     ),
     "planners/conf/prior.yaml": (planners.prior, planners.prior.PriorCommand, ()),
     "worldmodel/conf/ablate.yaml": (
