@@ -16,6 +16,7 @@ import envs.prove
 import planners.calibrate
 import planners.demo
 import planners.evaluation.closed_loop
+import planners.evaluation.compare
 import planners.evaluation.few_steps
 import planners.evaluation.open_loop
 import planners.prior
@@ -69,6 +70,11 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         planners.evaluation.closed_loop,
         planners.evaluation.closed_loop.ClosedLoopConfig,
         ("out=o",),
+    ),
+    "planners/conf/compare.yaml": (
+        planners.evaluation.compare,
+        planners.evaluation.compare.CompareConfig,
+        ("first=a", "second=b"),
     ),
     "planners/conf/demo.yaml": (planners.demo, planners.demo.DemoConfig, ()),
     "planners/conf/few_steps.yaml": (
