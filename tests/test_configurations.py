@@ -19,6 +19,7 @@ import planners.evaluation.closed_loop
 import planners.evaluation.compare
 import planners.evaluation.few_steps
 import planners.evaluation.open_loop
+import planners.evaluation.score
 import planners.prior
 import worldmodel.ablate
 import worldmodel.describe
@@ -88,6 +89,11 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         ("out=o",),
     ),
     "planners/conf/prior.yaml": (planners.prior, planners.prior.PriorCommand, ()),
+    "planners/conf/score.yaml": (
+        planners.evaluation.score,
+        planners.evaluation.score.ScoreConfig,
+        ("planned=p", "truth=t"),
+    ),
     "worldmodel/conf/ablate.yaml": (
         worldmodel.ablate,
         worldmodel.ablate.AblateConfig,

@@ -6,7 +6,11 @@ ATE and RPE in metres of published rows are their score times their spacing, whe
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from planners.evaluation.metrics import Interval
+import numpy as np
+
+from data_tools.randomness import numpy_generator_for
+from planners.evaluation.metrics import Interval, mean_interval
+from planners.evaluation.predicted_frames import FrameRow
 from planners.evaluation.published import (
     Comparable,
     OurProtocol,
@@ -149,6 +153,33 @@ def prediction_table(
         emphasised=frozenset(range(len(rows))),
         notes=(INTERVALS,),
     )
+
+
+def own_predictions(rows: Sequence[FrameRow], *, kind: str, seed: int = 0) -> list[OwnPrediction]:
+    """Return the mean of every metric by method and time ahead, with its interval over trajectories.
+
+    Times are rounded to a tenth of a second, for clocks are never quite even.
+    """
+    groups: dict[tuple[str, str, float, str], list[tuple[str, float]]] = {}
+    for row in rows:
+        for metric in row.metrics:
+            key = (row.method, row.split, round(row.ahead_s, 1), metric.name)
+            groups.setdefault(key, []).append((row.trajectory, metric.value))
+    return [
+        OwnPrediction(
+            method=method,
+            data_set=data_set,
+            kind=kind,
+            goal_s=ahead_s,
+            metric=name,
+            value=mean_interval(
+                np.array([value for _, value in values]),
+                [trajectory for trajectory, _ in values],
+                rng=numpy_generator_for(seed, "bootstrap/frames"),
+            ),
+        )
+        for (method, data_set, ahead_s, name), values in sorted(groups.items())
+    ]
 
 
 def _own_planning(table: ScoreTable, method: str, ours: OurProtocol) -> tuple[str, ...]:
