@@ -8,7 +8,7 @@ import numpy as np
 from data_tools.randomness import numpy_generator_for
 from planners.evaluation.metrics import Interval, mean_interval
 from planners.evaluation.records import OpenLoopRow
-from planners.evaluation.success import Horizon, horizon_of
+from planners.evaluation.success import Horizon, horizon_of, outer_share_interval
 from planners.evaluation.summary import OPEN_LOOP_METRICS
 
 TRUTH_TOLERANCE = 1e-6
@@ -26,7 +26,8 @@ class PairedMetric:
     difference: Interval
     """Second less first, problem by problem: below zero the second is better."""
     won: Interval
-    """Share of problems on which the second is better; equal ones count half."""
+    """Share of problems on which the second is better; equal ones count half. The interval is the outer one of
+    two, Wilson's and the bootstrap's: the latter has no width where one always wins."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +118,7 @@ def _compare(pairs: Sequence[tuple[OpenLoopRow, OpenLoopRow]], metric: str, seed
         first=interval(values[:, 0]),
         second=interval(values[:, 1]),
         difference=interval(difference),
-        won=interval((difference < 0) + 0.5 * (difference == 0)),
+        won=outer_share_interval((difference < 0) + 0.5 * (difference == 0), trajectories, seed=seed),
     )
 
 

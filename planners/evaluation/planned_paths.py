@@ -8,9 +8,10 @@ A table is Parquet, CSV with a first line of names, or JSON lines with one objec
     dx dy dyaw   displacement of the step in the robot frame of its start; or, instead,
     x y yaw      pose after the step in the robot frame of the planned-from frame
     method       what planned it; may be left out
+    horizon      number of steps to the goal; needed only in a file with several plans from one frame
 
 Lengths are in metres or in units of a given spacing, angles in radians, counter-clockwise; x is forward, y
-left. The number of steps is the horizon: plans to other goals from the same frame have another number.
+left. Plans from one frame that have another number of steps are plans to other goals.
 """
 
 import csv
@@ -35,8 +36,9 @@ MAX_BYTES = 500_000_000
 MAX_ROWS = 5_000_000
 """Far more than the steps of any benchmark's plans, and within any memory."""
 _METHOD = "method"
+_HORIZON = "horizon"
 _KEYS = ("trajectory", "frame", "step")
-_KNOWN = (*_KEYS, *DISPLACEMENT, *POSE, _METHOD)
+_KNOWN = (*_KEYS, *DISPLACEMENT, *POSE, _METHOD, _HORIZON)
 
 
 class Units(enum.Enum):
@@ -205,7 +207,7 @@ def whole_number(value: object) -> int | None:
 
 
 def _read_table(file: Path, method: str, unit_m: float) -> tuple[list[PlannedPath], list[PathFault]]:
-    steps: dict[_Key, list[tuple[int, tuple[float, ...]]]] = {}
+    steps: dict[tuple[_Key, int | None], list[tuple[int, tuple[float, ...]]]] = {}
     faults: list[PathFault] = []
     names: Sequence[str] | None = None
     for number, record in read_records(file, columns=_KNOWN):
@@ -213,16 +215,19 @@ def _read_table(file: Path, method: str, unit_m: float) -> tuple[list[PlannedPat
             names = _columns(file, record)
         keys = None if record is None else _keys(record, method)
         if record is None or keys is None or names is None:
-            detail = f"row {number} needs a trajectory, and a frame and step that are whole numbers"
+            detail = f"row {number} needs a trajectory, and whole numbers as frame, step and any horizon"
             faults.append(PathFault(kind=FaultKind.bad_row, where=file.name, detail=detail))
             continue
-        key, step = keys
-        steps.setdefault(key, []).append((step, tuple(_number(record.get(name)) for name in names)))
+        key, step, horizon = keys
+        steps.setdefault((key, horizon), []).append(
+            (step, tuple(_number(record.get(name)) for name in names))
+        )
     if names is None:
         raise ValueError(f"{file} holds no row of a planned path")
     plans = []
-    for key, rows in steps.items():
-        plan = _plan(file, key, sorted(rows, key=lambda row: row[0]), names is POSE, unit_m)
+    for (key, horizon), rows in steps.items():
+        ordered = sorted(rows, key=lambda row: row[0])
+        plan = _plan(file, key, ordered, horizon=horizon, are_poses=names is POSE, unit_m=unit_m)
         if isinstance(plan, PathFault):
             faults.append(plan)
         else:
@@ -231,12 +236,21 @@ def _read_table(file: Path, method: str, unit_m: float) -> tuple[list[PlannedPat
 
 
 def _plan(
-    file: Path, key: _Key, rows: list[tuple[int, tuple[float, ...]]], are_poses: bool, unit_m: float
+    file: Path,
+    key: _Key,
+    rows: list[tuple[int, tuple[float, ...]]],
+    *,
+    horizon: int | None,
+    are_poses: bool,
+    unit_m: float,
 ) -> PlannedPath | PathFault:
     numbers = [number for number, _ in rows]
-    if numbers != list(range(1, len(rows) + 1)) or len(rows) < 2:
-        detail = f"steps must be 1, 2, ... and at least two; they are {numbers[:5]}{'...' * (len(rows) > 5)}"
-        return _fault(FaultKind.bad_steps, file, key, detail, None)
+    if len(rows) < 2 or numbers != list(range(1, (horizon or len(rows)) + 1)):
+        last = "and at least two" if horizon is None else f"up to {horizon}"
+        detail = f"steps must be 1, 2, ... {last}; they are {numbers[:5]}{'...' * (len(rows) > 5)}"
+        if len(set(numbers)) < len(numbers) and horizon is None:
+            detail += "; a column `horizon` tells several plans from one frame apart"
+        return _fault(FaultKind.bad_steps, file, key, detail, horizon)
     values = np.array([row for _, row in rows], dtype=np.float64) * np.array([unit_m, unit_m, 1.0])
     if not np.isfinite(values).all():
         first = int(np.argwhere(~np.isfinite(values))[0, 0]) + 1
@@ -259,12 +273,15 @@ def _columns(file: Path, record: Mapping[str, Any]) -> Sequence[str]:
     return kinds[0]
 
 
-def _keys(record: Mapping[str, Any], method: str) -> tuple[_Key, int] | None:
+def _keys(record: Mapping[str, Any], method: str) -> tuple[_Key, int, int | None] | None:
     name, own = record.get("trajectory"), record.get(_METHOD) or method
     frame, step = whole_number(record.get("frame")), whole_number(record.get("step"))
     if not isinstance(name, str) or not name or not isinstance(own, str) or frame is None or step is None:
         return None
-    return (own, name, frame), step
+    if record.get(_HORIZON) in (None, ""):
+        return (own, name, frame), step, None
+    horizon = whole_number(record[_HORIZON])
+    return None if horizon is None else ((own, name, frame), step, horizon)
 
 
 def _number(value: object) -> float:

@@ -7,7 +7,8 @@ On each problem, with E a method's error:
     model   = E(chosen by the cost on the world model) - E(chosen by the cost on the true simulator)
 
 They add up to the total, E(world model) - E(best of unlimited candidates). Where no simulator answered, cost
-and model cannot be told apart, and are one part.
+and model cannot be told apart, and are one part. The two costs are one only where the run compared outcomes
+alike on both (`search.simulator_cost` as `search.model_cost`); rows do not hold that.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,8 @@ WITHOUT_SIMULATOR = (
     "No planner searched on the true simulator, so what the cost and what the model lose are one part."
 )
 WITH_SIMULATOR = (
-    "The planner on the true simulator draws its own later candidates, so the cost's part may be below zero."
+    "The planner on the true simulator draws its own later candidates, so the cost's part may be below zero; "
+    "the model's part is that of the model alone if simulator_cost and model_cost of the run are the same."
 )
 TRUTH_IS_BEST = "Unlimited candidates are taken to hold the recorded path itself: their error is 0."
 GIVEN_BEST = "The error of unlimited candidates is that of the rows that were given for it."

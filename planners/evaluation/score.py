@@ -254,6 +254,17 @@ def _table_json(table: ScoreTable) -> dict[str, Any]:
     }
 
 
+def _own_part(table: TextTable) -> TextTable:
+    """Return our rows alone, in the columns that say something of them."""
+    rows = [row for number, row in enumerate(table.rows) if number in table.emphasised]
+    kept = [column for column in range(len(table.headings)) if any(row[column] for row in rows)]
+    return TextTable(
+        title=table.title,
+        headings=tuple(table.headings[column] for column in kept),
+        rows=tuple(tuple(row[column] for column in kept) for row in rows),
+    )
+
+
 @hydra.main(version_base=None, config_path="../conf", config_name="score")
 def main(node: DictConfig) -> None:
     """Score, print the tables, and say what was not scored."""
@@ -264,8 +275,7 @@ def main(node: DictConfig) -> None:
     except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from error
     for table in found.tables:
-        own = dataclasses.replace(table, rows=table.rows[: len(table.emphasised)], notes=())
-        console.print(to_markdown(own), markup=False, soft_wrap=True)
+        console.print(to_markdown(_own_part(table)) + "\n", markup=False, soft_wrap=True)
     for kind, count in found.fault_counts.items():
         console.print(f"not scored: {count} {kind.replace('_', ' ')}", markup=False)
     for sentence in found.faults[:NUM_NAMED]:

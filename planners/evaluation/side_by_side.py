@@ -98,7 +98,7 @@ def planning_tables(
         rows = [_own_planning(each, method, ours) for method in each.table]
         others = published if each.horizon.num_steps == 8 else ()
         notes = [INTERVALS, f"{each.num_failed} problems failed by some method count in no row of ours."]
-        notes += [UNITS] if others else ["No published row has goals this far ahead."]
+        notes += [UNITS] if others else ["No published row has goals just this far ahead."]
         tables.append(
             TextTable(
                 title=f"{each.split.replace('_', ' ')}, goals {each.horizon.label} ahead",

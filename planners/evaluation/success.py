@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from data_tools.randomness import numpy_generator_for
 from planners.evaluation.metrics import Interval, mean_interval, share_interval
@@ -91,18 +92,26 @@ def _success(rows: Sequence[OpenLoopRow], radius_m: float, goal_share: float, se
     final_m = np.array([row.final_position_m for row in ordered], dtype=np.float64)
     goals_m = np.array([goal_distance_m(row) for row in ordered])
     return Success(
-        within_radius=_outer_interval(final_m <= radius_m, trajectories, seed),
-        within_share=_outer_interval(final_m <= goal_share * goals_m, trajectories, seed),
+        within_radius=outer_share_interval((final_m <= radius_m) * 1.0, trajectories, seed=seed),
+        within_share=outer_share_interval((final_m <= goal_share * goals_m) * 1.0, trajectories, seed=seed),
     )
 
 
-def _outer_interval(outcomes: np.ndarray, trajectories: Sequence[str], seed: int) -> Interval:
-    wilson = share_interval(int(outcomes.sum()), len(outcomes))
+def outer_share_interval(
+    outcomes: Float[np.ndarray, " problem"], trajectories: Sequence[str], *, seed: int
+) -> Interval:
+    """Return the mean of outcomes from 0 to 1 with the outer one of Wilson's and the bootstrap's interval.
+
+    Outcomes between (a tie that counts half) are counted down for Wilson's lower bound and up for its upper.
+    """
+    num_won = float(outcomes.sum())
+    lowest = share_interval(math.floor(num_won), len(outcomes))
+    highest = share_interval(math.ceil(num_won), len(outcomes))
     rng = numpy_generator_for(seed, "bootstrap/success")
-    resampled = mean_interval(outcomes.astype(np.float64), trajectories, rng=rng)
+    resampled = mean_interval(outcomes, trajectories, rng=rng)
     return Interval(
-        mean=wilson.mean,
-        low=min(wilson.low, resampled.low),
-        high=max(wilson.high, resampled.high),
-        n=wilson.n,
+        mean=resampled.mean,
+        low=min(lowest.low, resampled.low),
+        high=max(highest.high, resampled.high),
+        n=resampled.n,
     )

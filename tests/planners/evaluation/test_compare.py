@@ -35,7 +35,7 @@ def test_shared_methods_of_two_folders(tmp_path: Path):
     assert "### world_model against world_model, seen levels, 2 s (8 steps): 2 problems" in text
     assert (
         "| ATE [m] | 1.500 [1.000, 2.000] | 0.750 [0.500, 1.000] | -0.750 [-1.000, -0.500] "
-        "| 1.000 [1.000, 1.000] |"
+        "| 1.000 [0.342, 1.000] |"  # Wilson's for two of two: 2 / (2 + 1.96^2)
     ) in text
     written = json.loads(json.dumps(to_json(found), allow_nan=False))
     assert written[0]["tables"][0]["metrics"]["ate_m"]["difference"] == {

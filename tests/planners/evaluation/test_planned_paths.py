@@ -99,6 +99,21 @@ def test_bad_plans_are_named_and_the_rest_is_read(tmp_path: Path):
     assert details[None].startswith("row 12 needs a trajectory") and details[3] == "step 2 is not finite"
 
 
+def test_a_horizon_tells_plans_from_one_frame_apart(tmp_path: Path):
+    rows = records() + records(STEPS[:2] * 0.5)
+    told = [{**row, "horizon": 3 if number < 3 else 2} for number, row in enumerate(rows)]
+    report = read(write(tmp_path / "told.csv", told))
+    assert report.faults == ()
+    np.testing.assert_array_equal(report.paths[0].displacements, STEPS)
+    np.testing.assert_array_equal(report.paths[1].displacements, STEPS[:2] * 0.5)
+    (mixed,) = read(write(tmp_path / "mixed.csv", rows)).faults
+    assert mixed.detail.endswith(
+        "they are [1, 1, 2, 2, 3]; a column `horizon` tells several plans from one frame apart"
+    )
+    (short,) = read(write(tmp_path / "short.csv", told[:2])).faults
+    assert (short.detail, short.num_steps) == ("steps must be 1, 2, ... up to 3; they are [1, 2]", 3)
+
+
 def test_lines_that_are_no_json_are_counted(tmp_path: Path):
     file = write(tmp_path / "plans.jsonl", records())
     with file.open("ab") as opened:

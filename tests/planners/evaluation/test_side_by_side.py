@@ -40,7 +40,7 @@ def test_ours_stand_above_the_published_rows():
 
 def test_longer_goals_have_no_published_rows():
     (table,) = planning_tables(score_tables(rows_of("theirs", times=2)), published_planning(), OURS)
-    assert len(table.rows) == 1 and "No published row has goals this far ahead." in table.notes
+    assert len(table.rows) == 1 and "No published row has goals just this far ahead." in table.notes
 
 
 def test_frames_beside_published_ones():

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from planners.evaluation.metrics import share_interval
-from planners.evaluation.success import Horizon, goal_distance_m, success_within
+from planners.evaluation.success import Horizon, goal_distance_m, outer_share_interval, success_within
 from tests.planners.evaluation.rows import open_loop_row
 
 
@@ -42,6 +43,12 @@ def test_all_alike_still_has_the_width_of_wilson():
     rows = [row(problem, 0.1) for problem in range(10)]
     found = success_within(rows)[Horizon(2.0, 8)]["a"].within_radius
     assert (found.low, found.high) == (share_interval(10, 10).low, 1.0) and found.low < 0.75
+
+
+def test_ties_count_half_and_widen_the_interval_both_ways():
+    found = outer_share_interval(np.array([0.5, 0.5, 0.5]), ["a", "b", "c"], seed=0)
+    assert (found.mean, found.n) == (0.5, 3)
+    assert (found.low, found.high) == (share_interval(1, 3).low, share_interval(2, 3).high)
 
 
 def test_problems_of_one_trajectory_are_one():
