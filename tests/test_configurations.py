@@ -20,9 +20,11 @@ import envs.prove
 import planners.calibrate
 import planners.demo
 import planners.evaluation.closed_loop
+import planners.evaluation.compare
 import planners.evaluation.few_steps
 import planners.evaluation.open_loop
 import planners.evaluation.prediction
+import planners.evaluation.score
 import planners.prior
 import worldmodel.ablate
 import worldmodel.describe
@@ -96,6 +98,11 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         planners.evaluation.closed_loop.ClosedLoopConfig,
         ("out=o",),
     ),
+    "planners/conf/compare.yaml": (
+        planners.evaluation.compare,
+        planners.evaluation.compare.CompareConfig,
+        ("first=a", "second=b"),
+    ),
     "planners/conf/demo.yaml": (planners.demo, planners.demo.DemoConfig, ()),
     "planners/conf/few_steps.yaml": (
         planners.evaluation.few_steps,
@@ -113,6 +120,11 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         ("checkpoint=c", "data=d", "out=o"),
     ),
     "planners/conf/prior.yaml": (planners.prior, planners.prior.PriorCommand, ()),
+    "planners/conf/score.yaml": (
+        planners.evaluation.score,
+        planners.evaluation.score.ScoreConfig,
+        ("planned=p", "truth=t"),
+    ),
     "worldmodel/conf/ablate.yaml": (
         worldmodel.ablate,
         worldmodel.ablate.AblateConfig,

@@ -58,12 +58,7 @@ def path_errors(
             f"spacing_m must be positive; got {spacing_m}. It is the data set's mean step length."
         )
     planned_poses, true_poses = integrate(planned), integrate(true)
-    pair = (_evo_path(true_poses), _evo_path(planned_poses))
-    ate = APE(PoseRelation.translation_part)
-    ate.process_data(pair)
-    rpe = RPE(PoseRelation.translation_part, delta=1.0, delta_unit=Unit.frames, all_pairs=False)
-    rpe.process_data(pair)
-    ate_m, rpe_m = (float(metric.get_statistic(StatisticsType.rmse)) for metric in (ate, rpe))
+    ate_m, rpe_m = position_errors(planned_poses[:, :2], true_poses[:, :2])
     off = planned_poses[-1] - true_poses[-1]
     return PathErrors(
         ate_m=ate_m,
@@ -73,6 +68,21 @@ def path_errors(
         final_position_m=float(np.hypot(off[0], off[1])),
         final_yaw_rad=float(np.abs(wrap_angle(off[2:])[0])),
     )
+
+
+def position_errors(
+    planned: Float[np.ndarray, "step 2"], true: Float[np.ndarray, "step 2"]
+) -> tuple[float, float]:
+    """Return evo's ATE and RPE of positions, in the unit that they come in.
+
+    The start is no row. No alignment, no scaling, one constant orientation, RPE over neighbouring rows.
+    """
+    pair = (_evo_path(true), _evo_path(planned))
+    ate = APE(PoseRelation.translation_part)
+    ate.process_data(pair)
+    rpe = RPE(PoseRelation.translation_part, delta=1.0, delta_unit=Unit.frames, all_pairs=False)
+    rpe.process_data(pair)
+    return float(ate.get_statistic(StatisticsType.rmse)), float(rpe.get_statistic(StatisticsType.rmse))
 
 
 def mean_interval(
@@ -194,8 +204,8 @@ def _draw(
     return rng.integers(num_trajectories, size=(num_resamples, num_trajectories))
 
 
-def _evo_path(poses: Float[np.ndarray, "step 3"]) -> PosePath3D:
-    positions = np.concatenate([poses[:, :2], np.zeros((len(poses), 1))], axis=1)
+def _evo_path(path: Float[np.ndarray, "step 2"]) -> PosePath3D:
+    positions = np.concatenate([path, np.zeros((len(path), 1))], axis=1)
     return PosePath3D(
-        positions_xyz=positions, orientations_quat_wxyz=np.tile([1.0, 0.0, 0.0, 0.0], (len(poses), 1))
+        positions_xyz=positions, orientations_quat_wxyz=np.tile([1.0, 0.0, 0.0, 0.0], (len(path), 1))
     )
