@@ -26,7 +26,7 @@ class PairedMetric:
     difference: Interval
     """Second less first, problem by problem: below zero the second is better."""
     won: Interval
-    """Share of problems on which the second is better; equal ones count half. The interval is the outer one of
+    """Share of problems on which the second is better; equal ones count half. The interval is the outer of
     two, Wilson's and the bootstrap's: the latter has no width where one always wins."""
 
 
