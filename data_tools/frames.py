@@ -51,7 +51,7 @@ def read_frame(path: Path) -> UInt8[np.ndarray, "height width 3"]:
         raise ValueError(f"{path} is not a readable JPEG or PNG: {error}") from error
 
 
-def decode_frame(file: io.BufferedIOBase, *, name: str) -> UInt8[np.ndarray, "height width 3"]:
+def decode_frame(file: io.BytesIO | io.BufferedReader, *, name: str) -> UInt8[np.ndarray, "height width 3"]:
     """Read one JPEG or PNG from an open file as RGB, as `read_frame` does; errors call it `name`."""
     try:
         with Image.open(file, formats=["JPEG", "PNG"]) as image:

@@ -289,6 +289,8 @@ def _parse(text: str) -> Constraint:
                 return max_turn_rate(math.radians(most))
             case "m":
                 return InsideBox(-most, most, -most, most)
+            case _:
+                pass
     raise ValueError(f"{text!r} is not a constraint; understood are\n{GRAMMAR}")
 
 

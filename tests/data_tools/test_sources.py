@@ -1,5 +1,6 @@
 """Sources: each kind opens its own form, and what is not there is said."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,10 @@ def test_folders_of_nwm_come_with_their_bytes_and_a_place(tmp_path):
             Image.new("RGB", (4, 3), (index, 0, 0)).save(tmp_path / "yard" / name / f"{index}.jpg")
         write_poses(np.zeros((3, 3)), tmp_path / "yard" / name)
     (tmp_path / "names.txt").write_text("b\n")
-    settings = {"source": SourceKind.nwm, "data": str(tmp_path / "yard"), "source_period_s": 0.5}
-    items = list(open_source(SourceConfig(**settings)))
+    config = SourceConfig(source=SourceKind.nwm, data=str(tmp_path / "yard"), source_period_s=0.5)
+    items = list(open_source(config))
     assert [item.name for item in items if isinstance(item, Recording)] == ["a", "b"]
-    named = {"names": str(tmp_path / "names.txt"), "place": "garden"}
-    (item,) = open_source(SourceConfig(**settings, **named))
+    (item,) = open_source(replace(config, names=str(tmp_path / "names.txt"), place="garden"))
     assert isinstance(item, Recording) and item.place == "garden" and item.track is not None
     assert item.image_times_s.tolist() == [0.0, 0.5, 1.0]
     (image,) = item.images.select([2])
