@@ -39,13 +39,17 @@ from planners.evaluation.answers import (
 from planners.evaluation.evidence import imagined_frames, plan_evidence
 from planners.evaluation.problems import PlanningProblem, ProblemShape, cut_problems
 from planners.evaluation.progress import progress_bars, resumable
+from planners.evaluation.published import OurProtocol, published_planning
 from planners.evaluation.recorded import RecordedConfig, RecordedSet, open_recorded
 from planners.evaluation.recorded_loop import RecordedRun, run_recorded, split_of
 from planners.evaluation.records import OpenLoopRow, Provenance
 from planners.evaluation.results import publish
+from planners.evaluation.score_table import score_tables
 from planners.evaluation.shards import OnProgress, ShardStore, run_shards, worker_session
+from planners.evaluation.side_by_side import planning_tables
 from planners.evaluation.splits import Shard, check_evaluation, cut_into_shards, provenance_of
 from planners.evaluation.summary import Loop, Run
+from planners.evaluation.tables import write_tables
 from planners.evaluation.training_levels import check_levels
 from planners.prior import PriorConfig, TrainingPrior, training_prior
 from planners.search import chosen_config
@@ -365,6 +369,22 @@ def main(node: DictConfig) -> None:
         commit=current_commit(),
     )
     publish(console, Path(config.out), run, open_rows=rows, closed_rows=[])
+    if any(row.true_poses for row in rows):
+        write_beside_published(config, rows)
+
+
+def write_beside_published(config: OpenLoopConfig, rows: Sequence[OpenLoopRow]) -> None:
+    """Write `planning.md`, `.csv` and `.html`: our rows, by goal distance, and the published ones."""
+    is_nwm = config.data is not None and (config.recorded.index or "").endswith(".pkl")
+    ours = OurProtocol(
+        data_set="DoomNav" if config.data is None else config.recorded.data_set or Path(config.data).name,
+        spacing_m=next(row.spacing_m for row in rows if row.true_poses),
+        num_context=config.problem.num_context,
+        windows="NWM's 100 windows" if is_nwm else None,
+    )
+    tables = planning_tables(score_tables(rows, seed=config.seed), published_planning(), ours)
+    lead = f"{config.checkpoint or 'no model'} on {ours.data_set}, spacing {ours.spacing_m:.4g} m."
+    write_tables(tables, Path(config.out), stem="planning", lead=lead)
 
 
 configuration.store("open_loop_schema", OpenLoopConfig)

@@ -43,6 +43,8 @@ class RecordedConfig:
     index_seed: int = 0
     goals_s: list[float] = field(default_factory=lambda: [2.0])
     """How far ahead goals lie [s]: 2 as in NWM; 4, 8 and 16 make planning harder."""
+    data_set: str | None = None
+    """What published results call the set; None is the name of its folder."""
     problems_per_shard: int = 6
     parameterisation: Parameterisation = Parameterisation.arc
 

@@ -8,7 +8,7 @@ import pytest
 from data_tools.fingerprint import fingerprint
 from planners.cem import CemConfig
 from planners.evaluation.answers import SearchConfig
-from planners.evaluation.open_loop import OpenLoopConfig, recorded_run
+from planners.evaluation.open_loop import OpenLoopConfig, recorded_run, write_beside_published
 from planners.evaluation.problems import ProblemShape
 from planners.evaluation.recorded import RecordedConfig, open_recorded
 from planners.evaluation.recorded_loop import run_recorded, split_of
@@ -54,6 +54,16 @@ def test_a_model_plans_and_baselines_stand_beside_it(tmp_path, data):
     assert max(error for error in straight if error is not None) < 1  # the drives are straight
     (shown,) = [row for row in rows if row.evidence is not None]
     assert shown.evidence is not None and shown.evidence.is_recorded and len(shown.evidence.simulated) == 8
+
+
+def test_published_results_stand_beside_ours_and_say_whether_they_compare(tmp_path, data):
+    config = make_config(tmp_path, recorded=RecordedConfig(held_out_fraction=0.5, data_set="recon"))
+    write_beside_published(config, rows_of(config))
+    text = (tmp_path / "out/planning.md").read_text()
+    assert "**straight_ahead**" in text and "NWM" in text and "| no |" in text
+    assert (tmp_path / "out/planning.csv").exists() and "<table" in (
+        tmp_path / "out/planning.html"
+    ).read_text()
 
 
 def test_rows_are_kept_and_do_not_depend_on_where_the_data_lies(tmp_path, data):
