@@ -194,7 +194,7 @@ def read_problem(
     assert trajectory.poses is not None
     frame, goal = window.frame, window.frame + window.max_offset
     return PlanningProblem(
-        problem_id=problem_id(window, shard.split),
+        problem_id=problem_id(window),
         split=shard.split,
         level=trajectory.place,
         trajectory=trajectory.name,
@@ -209,9 +209,9 @@ def read_problem(
     )
 
 
-def problem_id(window: Window, split: str) -> str:
-    """Return the name of a problem, from which its random streams come."""
-    return f"{split}/{window.trajectory}/{window.frame}+{window.max_offset}"
+def problem_id(window: Window) -> str:
+    """Return the name of a problem, from which its random streams come: the same for every model."""
+    return f"{window.trajectory}/{window.frame}+{window.max_offset}"
 
 
 @functools.lru_cache(maxsize=8)

@@ -146,7 +146,7 @@ def evaluate_recorded(task: RecordedTask) -> Sequence[OpenLoopRow]:
                 window, task.shard, num_context=run.num_context, spacing_m=fitted.spacing_m
             )
         except (OSError, ValueError) as error:
-            name, split = problem_id(window, task.shard.split), task.shard.split
+            name, split = problem_id(window), task.shard.split
             rows += [
                 failed_row(name, method, describe(error), run.provenance, split=split, level="")
                 for method in methods
