@@ -56,5 +56,5 @@ def test_demo_leaves_its_results_and_goes_on_from_them(
         raise AssertionError("a finished demo recorded again")
 
     monkeypatch.setattr(LevelRecorder, "__init__", recorded_again)
-    assert len(run_open_loop(config(tmp_path).open_loop)) == 2 * 6
+    assert len(run_open_loop(config(tmp_path).open_loop)) == 2 * 7
     assert len(run_closed_loop(config(tmp_path).closed_loop)) == 2 * 3

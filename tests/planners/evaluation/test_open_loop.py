@@ -84,7 +84,7 @@ def test_a_level_that_fails_is_counted(fitted: TrainingPrior, monkeypatch: pytes
 
     monkeypatch.setattr(open_loop, "record_problems", no_room)
     rows = evaluate_shard(tasks_of(CONFIG, fitted)["seen_levels-map03-0"])
-    assert len(rows) == 2 * 6, "two problems, all methods but the model"
+    assert len(rows) == 2 * 7, "two problems, all methods but the model"
     assert {row.error for row in rows} == {"ValueError: no room for the robot"}
     assert {row.problem_id for row in rows} == {"seen_levels/map03/0/0", "seen_levels/map03/1/0"}
 
