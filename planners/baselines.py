@@ -15,12 +15,12 @@ from planners.drawing import draw_parameters
 
 def stand_still(prior: Prior, *, num_problems: int) -> Float[Tensor, "problem step 4"]:
     """Plan no motion at all."""
-    return _same(torch.zeros_like(prior.mean), prior, num_problems)
+    return _same(prior.mean.new_zeros(prior.num_numbers), prior, num_problems)
 
 
 def prior_mean(prior: Prior, *, num_problems: int) -> Float[Tensor, "problem step 4"]:
-    """Plan the mean of the training windows: the best constant answer, and where CEM starts."""
-    return _same(prior.bounds.clamp(prior.mean), prior, num_problems)
+    """Plan the mean of the training windows, or of those after such a last step, if it is given one."""
+    return to_actions(prior.bounds.clamp(prior.mean.expand(num_problems, -1)), prior)
 
 
 def straight_ahead(prior: Prior, *, step_m: float, num_problems: int) -> Float[Tensor, "problem step 4"]:

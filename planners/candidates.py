@@ -1,7 +1,7 @@
 """Candidates: action sequences written with few numbers, and the prior that they are drawn from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -55,14 +55,28 @@ class Bounds:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Odometry:
+    """How a candidate's parameters follow from the robot's last step: a regression on training windows.
+
+    Given a step d the Gaussian is `mean + gain (d - step)` with `covariance`.
+    """
+
+    mean: Float[Tensor, " parameter"]
+    step: Float[Tensor, " 3"]
+    gain: Float[Tensor, "parameter 3"]
+    covariance: Float[Tensor, "parameter parameter"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prior:
     """Gaussian over the parameters of a candidate, fitted on training trajectories only.
 
     `dt_s` is the true time of one step; `bounds` and `constraints` hold for everything that a search draws
-    and answers. `num_points` counts for `Parameterisation.points` alone.
+    and answers. `num_points` counts for `Parameterisation.points` alone. The mean is one for all problems, or
+    one for each (`after`).
     """
 
-    mean: Float[Tensor, " parameter"]
+    mean: Float[Tensor, "*problem parameter"]
     covariance: Float[Tensor, "parameter parameter"]
     parameterisation: Parameterisation
     horizon: int
@@ -70,15 +84,29 @@ class Prior:
     bounds: Bounds = Bounds()
     num_points: int = 3
     constraints: tuple[Constraint, ...] = ()
+    odometry: Odometry | None = None
 
     def __post_init__(self) -> None:
         """Refuse a mean of another length than candidates have."""
         needed = num_parameters(self.parameterisation, horizon=self.horizon, num_points=self.num_points)
-        if len(self.mean) != needed:
+        if self.num_numbers != needed:
             raise ValueError(
                 f"{self.parameterisation.name} over {self.horizon} steps has {needed} parameters; "
-                f"the mean has {len(self.mean)}"
+                f"the mean has {self.num_numbers}"
             )
+
+    @property
+    def num_numbers(self) -> int:
+        """Parameters of a candidate."""
+        return self.mean.shape[-1]
+
+    def after(self, last_steps: Float64[np.ndarray, "problem 3"]) -> "Prior":
+        """Return the prior given each problem's last step [m, m, rad]; itself if it was fitted without."""
+        if self.odometry is None:
+            return self
+        off = torch.from_numpy(last_steps).to(self.mean) - self.odometry.step
+        means = self.odometry.mean + off @ self.odometry.gain.T
+        return replace(self, mean=means, covariance=self.odometry.covariance, odometry=None)
 
     def precision(self) -> Float[Tensor, "parameter parameter"]:
         """Return the inverse of the covariance."""
@@ -106,6 +134,7 @@ def fit_prior(
     dt_s: float,
     bounds: Bounds | None = None,
     num_points: int = 3,
+    with_odometry: bool = False,
 ) -> Prior:
     """Fit the Gaussian to every window of `horizon` steps of the training trajectories.
 
@@ -120,6 +149,7 @@ def fit_prior(
         dt_s: Time of one step [s].
         bounds: Largest motion of one step; the environment's by default.
         num_points: Motions of a candidate, for `Parameterisation.points`.
+        with_odometry: Also fit how a window follows from the step before it (`Prior.after`).
 
     Returns:
         The prior, in float64; its spread is at least what the text can tell apart.
@@ -142,6 +172,9 @@ def fit_prior(
         dt_s=dt_s,
         bounds=bounds or Bounds(),
         num_points=num_points,
+        odometry=_fit_odometry(displacements, parameterisation, horizon, num_points)
+        if with_odometry
+        else None,
     )
 
 
@@ -178,7 +211,7 @@ def parameters_to(
 
 def steady(motion: Sequence[float], prior: Prior) -> Float[Tensor, " parameter"]:
     """Return the parameters of one motion (dx, dy, dyaw) [m, m, rad] at all times."""
-    return prior.mean.new_tensor(motion).repeat(len(prior.mean) // 3)
+    return prior.mean.new_tensor(motion).repeat(prior.num_numbers // 3)
 
 
 def shifted(
@@ -272,6 +305,33 @@ def _parameters_of(
             return rearrange(points, "window point number -> window (point number)")
         case Parameterisation.steps:
             return rearrange(windows, "window step number -> window (step number)")
+
+
+def _fit_odometry(
+    displacements: Sequence[Float[np.ndarray, "_ 3"]],
+    parameterisation: Parameterisation,
+    horizon: int,
+    num_points: int,
+) -> Odometry:
+    """Regress the parameters of windows on the step before each, by least squares."""
+    long_enough = [steps for steps in displacements if len(steps) > horizon]
+    windows = [_windows(steps[1:], horizon) for steps in long_enough]
+    if not windows:
+        raise ValueError(
+            f"odometry needs a step before a window of {horizon}; no trajectory has as many steps"
+        )
+    before = np.concatenate([steps[: len(own)] for steps, own in zip(long_enough, windows, strict=True)])
+    parameters = _parameters_of(np.concatenate(windows), parameterisation, num_points)
+    step, mean = before.mean(axis=0), parameters.mean(axis=0)
+    gain, *_ = np.linalg.lstsq(before - step, parameters - mean, rcond=None)
+    left = parameters - mean - (before - step) @ gain
+    floor = TEXT_RESOLUTION**2 * np.eye(parameters.shape[1])
+    return Odometry(
+        mean=torch.from_numpy(mean),
+        step=torch.from_numpy(step),
+        gain=torch.from_numpy(gain.T.copy()),
+        covariance=torch.from_numpy(left.T @ left / len(left) + floor),
+    )
 
 
 def _windows(steps: Float[np.ndarray, "_ 3"], horizon: int) -> Float[np.ndarray, "window step 3"]:

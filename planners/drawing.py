@@ -36,7 +36,7 @@ def draw_noise(
 
 def noise_like(prior: Prior, generators: Sequence[torch.Generator], num_samples: int) -> Tensor:
     """Draw standard noise for the parameters of a prior, in its precision."""
-    return draw_noise(generators, num_samples, num_parameters=len(prior.mean), dtype=prior.mean.dtype)
+    return draw_noise(generators, num_samples, num_parameters=prior.num_numbers, dtype=prior.mean.dtype)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def prior_gaussian(prior: Prior, *, num_problems: int, spread: float = 1.0) -> G
     """Return the prior as each problem's Gaussian, `spread` times as wide."""
     factor = spread * torch.linalg.cholesky(prior.covariance)
     return Gaussian(
-        repeat(prior.mean, "parameter -> problem parameter", problem=num_problems),
+        prior.mean.expand(num_problems, -1).clone(),
         repeat(factor, "row column -> problem row column", problem=num_problems),
     )
 
@@ -97,7 +97,7 @@ def noise_factor(prior: Prior, *, exponent: float | None) -> Float[Tensor, "para
     if exponent is None:
         factor = torch.linalg.cholesky(prior.covariance)
         return factor / factor.norm(dim=1, keepdim=True)
-    colour = colour_matrix(len(prior.mean) // 3, exponent=exponent)
+    colour = colour_matrix(prior.num_numbers // 3, exponent=exponent)
     return torch.kron(colour, torch.eye(3, dtype=colour.dtype)).to(prior.mean)
 
 
@@ -163,7 +163,7 @@ def _pulled(
     bounds = prior.bounds
     limits = limits_of(prior.constraints, most=(bounds.dx_m, bounds.dy_m, bounds.dyaw_rad), step_s=prior.dt_s)
     parameters = limits.project(parameters)
-    least = limits.project(torch.zeros_like(prior.mean))
+    least = limits.project(prior.mean.new_zeros(prior.num_numbers))
     found = obeys(parameters, prior)
     for _ in range(MAX_PULLS):
         if found.all():

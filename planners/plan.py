@@ -159,7 +159,7 @@ class Objective:
         standard = (costs - self.middle) / self.spread
         if self.prior_weight == 0:
             return standard
-        off = parameters - self.prior.mean
+        off = parameters - self.prior.mean[..., None, :]  # one for all problems, or one for each
         distance = einsum(
             off, self.prior.precision(), off, "problem sample i, i j, problem sample j -> problem sample"
         )

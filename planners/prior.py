@@ -37,6 +37,8 @@ class PriorConfig:
         trajectory_frames: Frames of each trajectory.
         seed: Apart from the seeds of evaluation.
         parameterisation: How numbers stand for a candidate.
+        odometry: Plan from how the robot last moved: candidates are drawn from what follows such a step. In
+            open loop alone; agents plan without.
         num_points: Motions of a candidate, for `Parameterisation.points`.
     """
 
@@ -45,6 +47,7 @@ class PriorConfig:
     trajectory_frames: int = 60
     seed: int = 1_000_003
     parameterisation: Parameterisation = Parameterisation.arc
+    odometry: bool = False
     num_points: int = 3
 
 
@@ -121,6 +124,7 @@ def training_prior(
     prior = fit_prior(
         displacements,
         parameterisation=config.parameterisation,
+        with_odometry=config.odometry,
         horizon=horizon,
         dt_s=STEP_S,
         num_points=config.num_points,

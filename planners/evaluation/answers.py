@@ -260,7 +260,7 @@ def _attempt(solve: Callable[[Given], Answer], given: Given) -> Found:
 
 def _blind(problem: PlanningProblem, tools: Tools, seed: int) -> dict[Method, Found]:
     """Answer without looking."""
-    prior, own = tools.prior, generator_for(seed, f"random/{problem.problem_id}")
+    prior, own = _prior_of([problem], tools.prior), generator_for(seed, f"random/{problem.problem_id}")
     plans = {
         Method.stand_still: stand_still(prior, num_problems=1),
         Method.prior_mean: prior_mean(prior, num_problems=1),
@@ -299,7 +299,7 @@ def plan_in_imagination(
         )
         plan = make_planner(config).plan(
             evaluate_by(config=config.imagination),
-            config.constrained(prior),
+            config.constrained(_prior_of(batch, prior)),
             generators=_streams(names, seed),
             refine=evaluate_by(config=config.imagination.refined()),
         )
@@ -327,6 +327,11 @@ def model_goal(
             return latent_goal(goal_latents, distance=config.distance)
 
 
+def _prior_of(problems: Sequence[PlanningProblem], prior: Prior) -> Prior:
+    """Return the prior given each problem's last step, if it was fitted with odometry."""
+    return prior.after(np.stack([problem.last_step for problem in problems]))
+
+
 def _simulated(
     simulator: Simulator, tools: Tools, config: SearchConfig, seed: int, problem: PlanningProblem
 ) -> Answer:
@@ -336,7 +341,9 @@ def _simulated(
         simulator, problem.start_pose[None], _simulator_goal(problem, tools, config)
     )
     plan = make_planner(config).plan(
-        evaluate, config.constrained(tools.prior), generators=_streams([problem.problem_id], seed)
+        evaluate,
+        config.constrained(_prior_of([problem], tools.prior)),
+        generators=_streams([problem.problem_id], seed),
     )
     return Answer(actions=plan.actions[0], seconds=time.perf_counter() - started, plan=plan)
 

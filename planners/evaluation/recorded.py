@@ -47,6 +47,8 @@ class RecordedConfig:
     """What published results call the set; None is the name of its folder."""
     problems_per_shard: int = 6
     parameterisation: Parameterisation = Parameterisation.arc
+    odometry: bool = False
+    """Plan from how the robot last moved: candidates are drawn from what follows such a step."""
 
     def __post_init__(self) -> None:
         if (self.train_names is None) != (self.test_names is None):
@@ -114,6 +116,7 @@ def fit_recorded_prior(recorded: RecordedSet, config: RecordedConfig, *, horizon
     prior = fit_prior(
         steps,
         parameterisation=config.parameterisation,
+        with_odometry=config.odometry,
         horizon=horizon,
         dt_s=recorded.period_s,
         bounds=_bounds(np.concatenate(steps)),

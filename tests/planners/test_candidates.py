@@ -254,3 +254,43 @@ def test_precision_is_the_inverse_of_the_covariance():
         mean=root[0], covariance=root @ root.T, parameterisation=Parameterisation.arc, horizon=2, dt_s=0.25
     )
     torch.testing.assert_close(prior.precision() @ prior.covariance, torch.eye(3, dtype=torch.float64))
+
+
+def _winding(num_steps: int = 400) -> np.ndarray:
+    """Steps of a robot whose speed and turn change slowly."""
+    rng = np.random.default_rng(0)
+    steps = np.zeros((num_steps, 3))
+    steps[0] = [0.2, 0.0, 0.0]
+    for index in range(1, num_steps):
+        kept = 0.9 * (steps[index - 1] - [0.2, 0, 0]) + [0.2, 0, 0]
+        steps[index] = kept + rng.normal(0, [0.02, 0.005, 0.03])
+    return steps
+
+
+@pytest.mark.parametrize("parameterisation", [Parameterisation.arc, Parameterisation.steps])
+def test_a_prior_after_a_step_is_the_regression_on_it(parameterisation):
+    steps = _winding()
+    settings = {"parameterisation": parameterisation, "horizon": 4, "dt_s": 0.25}
+    prior = fit_prior([steps], **settings, with_odometry=True)
+    last = np.array([[0.35, 0.01, 0.2], [0.1, -0.02, -0.3]])
+    given = prior.after(last)
+    windows = np.stack([steps[start : start + 4] for start in range(1, len(steps) - 3)])
+    # The same by the normal equations, with an intercept.
+    before = np.column_stack([steps[: len(windows)], np.ones(len(windows))])
+    targets = (
+        windows.reshape(len(windows), -1)
+        if parameterisation is Parameterisation.steps
+        else parameters_to(compose(windows), parameterisation=parameterisation, horizon=4)
+    )
+    weights = np.linalg.solve(before.T @ before, before.T @ targets)
+    np.testing.assert_allclose(given.mean, np.column_stack([last, np.ones(2)]) @ weights, atol=1e-9)
+    assert torch.linalg.det(given.covariance) < torch.linalg.det(prior.covariance)  # it knows more
+    plain = fit_prior([steps], **settings)
+    assert plain.after(last) is plain
+    torch.testing.assert_close(plain.mean, prior.mean, rtol=0, atol=0)
+
+
+def test_odometry_needs_a_step_before_a_window():
+    steps = [np.random.default_rng(index).normal(size=(4, 3)) * 0.1 for index in range(9)]
+    with pytest.raises(ValueError, match="odometry needs a step before a window of 4"):
+        fit_prior(steps, parameterisation=Parameterisation.arc, horizon=4, dt_s=0.25, with_odometry=True)

@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 import torch
 
-from planners.candidates import Parameterisation, Prior
+from planners.candidates import Parameterisation, Prior, fit_prior
 from planners.cem import Answer, Cem, CemConfig
 
 TARGETS = torch.tensor([[0.30, -0.10, 0.20], [-0.25, 0.35, -0.60], [0.05, 0.00, 0.95]], dtype=torch.float64)
@@ -185,3 +186,28 @@ def test_impossible_budgets_are_refused():
         CemConfig(warm_spread=0.0)
     with pytest.raises(ValueError, match=r"at least num_elites \(8\)"):
         CemConfig(num_elites=8, refine_top=3)
+
+
+def test_each_problem_may_have_a_prior_of_its_own():
+
+    steps = np.random.default_rng(0).normal([0.2, 0.0, 0.0], [0.05, 0.02, 0.1], (200, 3))
+    prior = fit_prior(
+        [steps], parameterisation=Parameterisation.arc, horizon=5, dt_s=0.25, with_odometry=True
+    )
+    last = np.array([[0.3, 0.0, 0.2], [0.1, 0.0, -0.2]])
+    config = CemConfig(num_candidates=16, num_elites=4, num_iterations=2, prior_weight=0.5)
+
+    def evaluate(candidates):
+        return (candidates[..., :3] - 0.1).square().sum(dim=(2, 3))
+
+    def streams(numbers):
+        return [torch.Generator().manual_seed(number) for number in numbers]
+
+    both = Cem(config).plan(evaluate, prior.after(last), generators=streams([3, 4]))
+    alone = [
+        Cem(config).plan(evaluate, prior.after(last[index : index + 1]), generators=streams([3 + index]))
+        for index in range(2)
+    ]
+    for index, own in enumerate(alone):
+        torch.testing.assert_close(both.actions[index], own.actions[0], rtol=0, atol=0)
+    assert not torch.equal(both.parameters[0], both.parameters[1])
