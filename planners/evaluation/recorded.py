@@ -47,7 +47,7 @@ class RecordedConfig:
     """What published results call the set; None is the name of its folder."""
     problems_per_shard: int = 6
     parameterisation: Parameterisation = Parameterisation.arc
-    odometry: bool = False
+    odometry: bool = True
     """Plan from how the robot last moved: candidates are drawn from what follows such a step."""
 
     def __post_init__(self) -> None:
