@@ -21,7 +21,7 @@ from worldmodel.tokenizer import TextTokenizer
 from worldmodel.vocabulary import FIELDS
 
 MAX_TOKENS = len(FIELDS) - 1 + 6 + 6 + 5
-"""Most tokens of a motion: three fields, a sign and up to five digits for each of dx and dy, four for dyaw."""
+"""Most tokens of a motion: three fields, a sign and five digits for dx and for dy, a digit less for dyaw."""
 
 
 class MotionForm:
@@ -97,7 +97,7 @@ class ActionProposer:
         """
         if len(generators) != context.num_problems or num_proposals < 1:
             raise ValueError(
-                f"needed one generator for each of {context.num_problems} problems and at least one proposal; "
+                f"needed a generator for each of {context.num_problems} problems and a proposal; "
                 f"got {len(generators)} generators and num_proposals={num_proposals}"
             )
         uniform = torch.stack([torch.rand(MAX_TOKENS, num_proposals, generator=each) for each in generators])
