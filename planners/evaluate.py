@@ -247,17 +247,17 @@ def simulator_evaluate(
     return evaluate
 
 
-def pose_evaluate(goals: Float64[np.ndarray, "problem 3"]) -> Evaluate:
+def pose_evaluate(goals: Float64[np.ndarray, "problem 3"], *, yaw_m: float = YAW_M) -> Evaluate:
     """Return the distance of a candidate's final pose from the true one: the oracle cost.
 
     `goals` are the true displacements from each start [m, m, rad]. The cost is
-    `sqrt(distance^2 + (YAW_M * turn)^2)` [m] in free space: what is left is what candidates and budget cost.
+    `sqrt(distance^2 + (yaw_m * turn)^2)` [m] in free space: what is left is what candidates and budget cost.
     """
 
     def evaluate(candidates: Float[Tensor, "problem sample step 4"]) -> Float[Tensor, "problem sample"]:
         final = compose(candidates[..., :3].numpy(force=True).astype(np.float64))
         off = displacement_between(np.broadcast_to(goals[:, None], final.shape), final)
-        cost = np.sqrt((off[..., :2] ** 2).sum(axis=-1) + (YAW_M * off[..., 2]) ** 2)
+        cost = np.sqrt((off[..., :2] ** 2).sum(axis=-1) + (yaw_m * off[..., 2]) ** 2)
         return torch.from_numpy(cost).to(candidates)
 
     return evaluate

@@ -60,6 +60,36 @@ class WorldModel(Protocol):
 
 
 @runtime_checkable
+class ActionProposer(Protocol):
+    """Writes actions that lead to a goal, without search."""
+
+    def propose_actions(
+        self,
+        context: Any,
+        *,
+        num_proposals: int,
+        duration_s: float,
+        generators: Sequence[torch.Generator],
+    ) -> Sequence[Sequence[str]]:
+        """Return texts of actions of that duration, nested as problem and proposal.
+
+        The context ends with the goal (`WorldModel.extend_context`); each problem consumes its generator.
+        """
+        ...
+
+
+@runtime_checkable
+class Captioner(Protocol):
+    """Tells how well words describe what latents show."""
+
+    def caption_nats(
+        self, latents: Float[Tensor, "batch token channel"], texts: Sequence[str]
+    ) -> Float[Tensor, " batch"]:
+        """Return how unlikely the caption of each frame is [nats]; the frames may be imagined."""
+        ...
+
+
+@runtime_checkable
 class Drive(Protocol):
     """What driving a candidate showed."""
 
