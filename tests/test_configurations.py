@@ -24,6 +24,7 @@ import planners.evaluation.compare
 import planners.evaluation.few_steps
 import planners.evaluation.open_loop
 import planners.evaluation.prediction
+import planners.evaluation.rank
 import planners.evaluation.score
 import planners.prior
 import worldmodel.ablate
@@ -120,6 +121,11 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         ("checkpoint=c", "data=d", "out=o"),
     ),
     "planners/conf/prior.yaml": (planners.prior, planners.prior.PriorCommand, ()),
+    "planners/conf/rank.yaml": (
+        planners.evaluation.rank,
+        planners.evaluation.rank.RankConfig,
+        ("data=d", "proposals=p", "out=o"),
+    ),
     "planners/conf/score.yaml": (
         planners.evaluation.score,
         planners.evaluation.score.ScoreConfig,
