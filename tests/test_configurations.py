@@ -21,6 +21,7 @@ import planners.calibrate
 import planners.demo
 import planners.evaluation.closed_loop
 import planners.evaluation.compare
+import planners.evaluation.draft_refine
 import planners.evaluation.few_steps
 import planners.evaluation.open_loop
 import planners.evaluation.prediction
@@ -105,6 +106,11 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         ("first=a", "second=b"),
     ),
     "planners/conf/demo.yaml": (planners.demo, planners.demo.DemoConfig, ()),
+    "planners/conf/draft_refine.yaml": (
+        planners.evaluation.draft_refine,
+        planners.evaluation.draft_refine.DraftRefineConfig,
+        ("out=o",),
+    ),
     "planners/conf/few_steps.yaml": (
         planners.evaluation.few_steps,
         planners.evaluation.few_steps.FewStepsConfig,
