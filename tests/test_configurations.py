@@ -21,9 +21,11 @@ import planners.calibrate
 import planners.demo
 import planners.evaluation.closed_loop
 import planners.evaluation.compare
+import planners.evaluation.draft_refine
 import planners.evaluation.few_steps
 import planners.evaluation.open_loop
 import planners.evaluation.prediction
+import planners.evaluation.rank
 import planners.evaluation.score
 import planners.prior
 import worldmodel.ablate
@@ -104,6 +106,11 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         ("first=a", "second=b"),
     ),
     "planners/conf/demo.yaml": (planners.demo, planners.demo.DemoConfig, ()),
+    "planners/conf/draft_refine.yaml": (
+        planners.evaluation.draft_refine,
+        planners.evaluation.draft_refine.DraftRefineConfig,
+        ("out=o",),
+    ),
     "planners/conf/few_steps.yaml": (
         planners.evaluation.few_steps,
         planners.evaluation.few_steps.FewStepsConfig,
@@ -120,6 +127,11 @@ COMMANDS: dict[str, tuple[ModuleType, type, Sequence[str]]] = {
         ("checkpoint=c", "data=d", "out=o"),
     ),
     "planners/conf/prior.yaml": (planners.prior, planners.prior.PriorCommand, ()),
+    "planners/conf/rank.yaml": (
+        planners.evaluation.rank,
+        planners.evaluation.rank.RankConfig,
+        ("data=d", "proposals=p", "out=o"),
+    ),
     "planners/conf/score.yaml": (
         planners.evaluation.score,
         planners.evaluation.score.ScoreConfig,
