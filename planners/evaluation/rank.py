@@ -171,7 +171,7 @@ def evaluate_shard(task: RankTask) -> Sequence[OpenLoopRow]:
             )
             found = _choices(problem, proposals, task)
         except (OSError, ValueError) as error:
-            name, split = problem_id(window, task.shard.split), task.shard.split
+            name, split = problem_id(window), task.shard.split
             row = failed_row(name, Method.world_model, describe(error), run.provenance, split=split, level="")
             rows += [replace(row, method=method) for method in METHODS]
             continue

@@ -6,7 +6,13 @@ import torch
 
 from data_tools.command_text import parse_command
 from data_tools.pose import compose
-from planners.command_search import CommandBeam, CommandBeamConfig, CommandCem, CommandCemConfig
+from planners.command_search import (
+    CommandBeam,
+    CommandBeamConfig,
+    CommandCem,
+    CommandCemConfig,
+    CommandPlan,
+)
 from planners.commands import CommandGrammar, CommandSpace, by_meaning
 from planners.constraints import parse_constraints
 from planners.evaluate import pose_evaluate
@@ -36,6 +42,7 @@ PLANNERS = pytest.mark.parametrize("planner", [_beam(beam_width=9), _cem()], ids
 def test_the_command_that_leads_to_the_goal_is_found(planner):
     assert isinstance(planner, Planner)
     plan = planner.plan(pose_evaluate(GOALS), PRIOR, generators=generators(0, 1))
+    assert isinstance(plan, CommandPlan)
     ends = [compose(np.stack(parse_command(text))) for text in plan.texts]
     np.testing.assert_allclose(ends, GOALS, atol=1e-6)
     np.testing.assert_allclose(compose(plan.actions[..., :3].numpy()), GOALS, atol=3e-3)
