@@ -120,7 +120,7 @@ def test_a_proposal_that_cannot_be_written_fails_its_problem_alone(tmp_path, dat
     paths = [proposal("a", first, step_m=200.0), proposal("a", second)]
     rows, _ = run_rank(make_config(tmp_path, data, paths, units=Units.spacing))
     failed = {row.problem_id for row in rows if row.error is not None}
-    assert failed == {f"zero_shot/{first}/5+4"} and len(rows) == 6
+    assert failed == {f"{first}/5+4"} and len(rows) == 6
     assert "1 problems, 1 failed" in to_markdown(rows)
 
 
