@@ -1,6 +1,6 @@
 """Protocols: what planners need of a world model, a simulator and an expert, whoever provides them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -56,6 +56,23 @@ class WorldModel(Protocol):
 
     def decode(self, latents: Float[Tensor, "batch token channel"]) -> UInt8[Tensor, "batch height width 3"]:
         """Return frames to look at."""
+        ...
+
+
+@runtime_checkable
+class DifferentiableModel(Protocol):
+    """Tells how the cost of what actions lead to changes with their numbers."""
+
+    def cost_gradients(
+        self,
+        context: Any,
+        actions: Sequence[Sequence[Sequence[str]]],
+        cost: Callable[[Float[Tensor, "problem candidate token channel"]], Tensor],
+        *,
+        num_steps: int,
+        generator: torch.Generator,
+    ) -> tuple[Float[Tensor, "problem candidate"], Float[Tensor, "problem candidate step 4"]]:
+        """Return the costs of candidates' last latents, and their gradients by (dx, dy, dyaw, dt)."""
         ...
 
 
