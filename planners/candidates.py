@@ -229,7 +229,7 @@ def shifted(
         case Parameterisation.steps:
             moved = motions[..., left, :]
         case Parameterisation.points:
-            weights = torch.from_numpy(_interpolation(prior.horizon, prior.num_points))
+            weights = torch.from_numpy(interpolation(prior.horizon, prior.num_points))
             shift = (torch.linalg.pinv(weights) @ weights[left]).to(motions)
             moved = einsum(shift, motions, "new point, ... point number -> ... new number")
     return rearrange(moved, "... point number -> ... (point number)")
@@ -242,7 +242,7 @@ def to_actions(parameters: Float[Tensor, "*batch parameter"], prior: Prior) -> F
     """
     motions = rearrange(parameters, "... (point number) -> ... point number", number=3)
     if prior.parameterisation is Parameterisation.points:
-        weights = torch.from_numpy(_interpolation(prior.horizon, prior.num_points)).to(motions)
+        weights = torch.from_numpy(interpolation(prior.horizon, prior.num_points)).to(motions)
         motions = einsum(weights, motions, "step point, ... point number -> ... step number")
     # An arc's one motion is rounded before it is repeated: a rounding a step would say the same, slower.
     steps = motions.new_empty((*motions.shape[:-1], 4))
@@ -287,7 +287,7 @@ def to_moves(actions: Float[Tensor, "step 4"]) -> list[Float32[np.ndarray, " 4"]
     return list(moves)
 
 
-def _interpolation(horizon: int, num_points: int) -> Float64[np.ndarray, "step point"]:
+def interpolation(horizon: int, num_points: int) -> Float64[np.ndarray, "step point"]:
     """Return what each point weighs in each step."""
     position = np.linspace(0, num_points - 1, horizon) if horizon > 1 else np.zeros(1)
     return np.clip(1 - np.abs(position[:, None] - np.arange(num_points)), 0, 1)
@@ -301,7 +301,7 @@ def _parameters_of(
         case Parameterisation.arc | Parameterisation.line:
             return parameters_to(compose(windows), parameterisation=parameterisation, horizon=horizon)
         case Parameterisation.points:
-            points = np.linalg.pinv(_interpolation(horizon, num_points)) @ windows
+            points = np.linalg.pinv(interpolation(horizon, num_points)) @ windows
             return rearrange(points, "window point number -> window (point number)")
         case Parameterisation.steps:
             return rearrange(windows, "window step number -> window (step number)")

@@ -1,6 +1,6 @@
 """Protocols: what planners need of a world model, a simulator and an expert, whoever provides them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -86,6 +86,23 @@ class Captioner(Protocol):
         self, latents: Float[Tensor, "batch token channel"], texts: Sequence[str]
     ) -> Float[Tensor, " batch"]:
         """Return how unlikely the caption of each frame is [nats]; the frames may be imagined."""
+        ...
+
+
+@runtime_checkable
+class DifferentiableModel(Protocol):
+    """Tells how the cost of what actions lead to changes with their numbers."""
+
+    def cost_gradients(
+        self,
+        context: Any,
+        actions: Sequence[Sequence[Sequence[str]]],
+        cost: Callable[[Float[Tensor, "problem candidate token channel"]], Tensor],
+        *,
+        num_steps: int,
+        generator: torch.Generator,
+    ) -> tuple[Float[Tensor, "problem candidate"], Float[Tensor, "problem candidate step 4"]]:
+        """Return the costs of candidates' last latents, and their gradients by (dx, dy, dyaw, dt)."""
         ...
 
 
