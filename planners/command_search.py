@@ -33,19 +33,22 @@ class CommandPlan(Plan):
 
 @dataclass(frozen=True, kw_only=True)
 class CommandBeamConfig:
-    """Grammar and budget: one evaluation, then up to `beam_width` times all parts, once for each part."""
+    """Grammar and budget: one evaluation, then all parts after each command of the beam."""
 
     grammar: CommandGrammar = field(default_factory=CommandGrammar)
     beam_width: int = 6
+    first_width: int | None = None
+    """Commands of one part that are gone on from; None is all: the next part shows what a turn is for."""
     refine_top: int = 0
     """Commands of lowest cost that are evaluated again by a finer evaluation, if there is one."""
 
     def __post_init__(self) -> None:
         """Refuse a beam of nothing."""
-        if self.beam_width < 1 or self.refine_top < 0:
+        narrowest = min(self.beam_width, 1 if self.first_width is None else self.first_width)
+        if narrowest < 1 or self.refine_top < 0:
             raise ValueError(
-                "beam_width must be at least 1 and refine_top not negative; got "
-                f"{self.beam_width} and {self.refine_top}"
+                "beam_width and first_width must be at least 1 and refine_top not negative; got "
+                f"{self.beam_width}, {self.first_width} and {self.refine_top}"
             )
 
 
@@ -79,8 +82,11 @@ class CommandBeam:
     """Beam search: the best commands of so many parts, each extended by every part of the grammar.
 
     The answer is the best command of any length; staying is one. Nothing is drawn: of equal commands the
-    earlier wins. The beam goes on from the best of each length although shorter ones may be better: a turn
-    alone may look worse than nothing, and be the beginning of the best.
+    earlier wins.
+
+    The beam goes on from the best of each length although shorter ones may be better, and its places are
+    shared among the verbs that commands end with: a turn alone brings no goal nearer, and may be the
+    beginning of the best.
     """
 
     def __init__(self, config: CommandBeamConfig) -> None:
@@ -130,7 +136,7 @@ class CommandBeam:
         warm = _warm_commands(warm_start, space, num_problems=len(generators))
         history.consider([[space.longest_allowed(NOTHING), *own] for own in warm])
         beams: list[list[Command]] = [[NOTHING] for _ in generators]
-        for _ in range(self.config.grammar.max_parts):
+        for num_parts in range(1, self.config.grammar.max_parts + 1):
             extended = [self._extended(beam, space) for beam in beams]
             widest = max(len(own) for own in extended)
             if widest == 0:
@@ -138,11 +144,23 @@ class CommandBeam:
             # All problems evaluate equally many: what one lacks repeats a command that is known.
             fillers = [own or [space.longest_allowed(NOTHING)] for own in extended]
             costs = history.consider([own + own[:1] * (widest - len(own)) for own in fillers])
+            width = self.config.first_width if num_parts == 1 else self.config.beam_width
             beams = [
-                [own[index] for index in row[: len(own)].argsort(stable=True)[: self.config.beam_width]]
+                self._best(own, row[: len(own)], space)[:width]
                 for own, row in zip(extended, costs, strict=True)
             ]
         return history.answer(refine, refine_top=self.config.refine_top)
+
+    def _best(
+        self, commands: Sequence[Command], costs: Float[Tensor, " sample"], space: CommandSpace
+    ) -> list[Command]:
+        """Return all in the order of the beam: the best that end with each verb, then the second best, ..."""
+        parts, ranks, keys = space.grammar.parts, dict.fromkeys(space.grammar.verbs, 0), []
+        for order, index in enumerate(costs.argsort(stable=True).tolist()):
+            verb, _ = parts[commands[index][-1]]
+            ranks[verb] += 1
+            keys.append((ranks[verb], order, index))
+        return [commands[index] for _, _, index in sorted(keys)]
 
     def _extended(self, beam: Sequence[Command], space: CommandSpace) -> list[Command]:
         longer = ((*command, part) for command in beam for part in range(len(space.words)))

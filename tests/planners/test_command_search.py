@@ -39,8 +39,12 @@ PLANNERS = pytest.mark.parametrize("planner", [_beam(beam_width=9), _cem()], ids
 
 
 @PLANNERS
-def test_the_command_that_leads_to_the_goal_is_found(planner):
+def test_searches_over_commands_are_planners(planner):
     assert isinstance(planner, Planner)
+
+
+@PLANNERS
+def test_the_command_that_leads_to_the_goal_is_found(planner):
     plan = planner.plan(pose_evaluate(GOALS), PRIOR, generators=generators(0, 1))
     assert isinstance(plan, CommandPlan)
     ends = [compose(np.stack(parse_command(text))) for text in plan.texts]
@@ -76,8 +80,18 @@ def test_a_beam_as_wide_as_the_grammar_finds_what_trying_all_finds():
 
 
 def test_a_beam_evaluates_no_more_than_its_width_allows():
-    plan = _beam(beam_width=2).plan(pose_evaluate(GOALS), PRIOR, generators=generators(0, 0))
+    plan = _beam(beam_width=2, first_width=2).plan(pose_evaluate(GOALS), PRIOR, generators=generators(0, 0))
     assert [each.costs.shape[1] for each in plan.iterations] == [1, 9, 18, 18]
+
+
+def test_the_beam_keeps_the_best_that_end_with_each_verb():
+    """Goals far ahead: moving on costs less than any turn, and yet each kind of turn is gone on from."""
+    far = np.array([[20.0, 0.0, 0.0]])
+    plan = _beam(beam_width=3, first_width=3).plan(pose_evaluate(far), PRIOR, generators=generators(0))
+    motions = plan.iterations[2].parameters[0, ::9, :3]  # the beam: what each nine commands begin with
+    assert [motion.argmax().item() if motion.max() > 0 else None for motion in motions] == [0, 2, None]
+    torch.testing.assert_close(motions[0], torch.tensor([2.0, 0.0, 0.0], dtype=torch.float64))
+    assert motions[2][2] == pytest.approx(-np.pi / 12)
 
 
 @PLANNERS
@@ -156,7 +170,7 @@ def test_the_cross_entropy_method_improves_on_its_first_draw():
 
 
 def test_budgets_that_cannot_work_are_refused():
-    with pytest.raises(ValueError, match="beam_width must be at least 1"):
+    with pytest.raises(ValueError, match="beam_width and first_width must be at least 1"):
         _beam(beam_width=0)
     with pytest.raises(ValueError, match=r"smoothing in \[0, 1\)"):
         _cem(smoothing=1.0)
