@@ -7,10 +7,11 @@ that does not fit into the set, such as one of uneven times, stops the export.
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import hydra
+import numpy as np
 from omegaconf import MISSING, DictConfig
 
 from data_tools.config import store, to_object
@@ -28,6 +29,9 @@ class ExportConfig:
     """Folder of the new data set."""
     fps: float | None = None
     """Frames a second; None takes the mean rate of the first trajectory."""
+    retime: bool = False
+    """Give frames the times of an even rate, which LeRobot needs to a tenth of a millisecond and cameras do
+    not keep; poses stay those of the frames. One that would move by half a period or more stops the export."""
     robot_type: str = "mobile_robot"
     task: str = "navigate"
     """Of frames that no instruction is about."""
@@ -44,16 +48,33 @@ def run(config: ExportConfig) -> WrittenSet:
     if not report.trajectories:
         raise ValueError(f"{config.data} holds no trajectory that can be read; {report.num_skipped} skipped")
     console = Console(stderr=True)
+    fps = mean_rate(report.trajectories[0]) if config.fps is None else config.fps
+    given = report.trajectories
     trajectories = track(
-        report.trajectories, "writing episodes", console=console, disable=not console.is_terminal
+        [retimed(each, fps=fps) for each in given] if config.retime else given,
+        "writing episodes",
+        console=console,
+        disable=not console.is_terminal,
     )
     return write_lerobot(
         trajectories,
         Path(config.out),
-        fps=mean_rate(report.trajectories[0]) if config.fps is None else config.fps,
+        fps=fps,
         robot_type=config.robot_type,
         task=config.task,
     )
+
+
+def retimed(trajectory: Trajectory, *, fps: float) -> Trajectory:
+    """Return a trajectory at an even rate; ValueError if a frame would move by half a period or more."""
+    even_s = trajectory.times_s[0] + np.arange(trajectory.num_frames) / fps
+    furthest_s = float(np.abs(even_s - trajectory.times_s).max())
+    if furthest_s >= 0.5 / fps:
+        raise ValueError(
+            f"trajectory {trajectory.name!r} has a frame {furthest_s:.3g} s away from its time at {fps:g} "
+            "frames a second; give the rate that all trajectories have, or leave this one out"
+        )
+    return replace(trajectory, times_s=even_s)
 
 
 def mean_rate(trajectory: Trajectory) -> float:
