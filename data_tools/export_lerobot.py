@@ -31,7 +31,7 @@ class ExportConfig:
     """Frames a second; None takes the mean rate of the first trajectory."""
     retime: bool = False
     """Give frames the times of an even rate, which LeRobot needs to a tenth of a millisecond and cameras do
-    not keep; poses stay those of the frames. One that would move by half a period or more stops the export."""
+    not keep; poses stay those of the frames. One that would move by half a period or more stops it."""
     robot_type: str = "mobile_robot"
     task: str = "navigate"
     """Of frames that no instruction is about."""
