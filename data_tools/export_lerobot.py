@@ -13,6 +13,8 @@ from pathlib import Path
 import hydra
 import numpy as np
 from omegaconf import MISSING, DictConfig
+from rich.console import Console
+from rich.progress import track
 
 from data_tools.config import store, to_object
 from data_tools.formats.lerobot_writer import WrittenSet, write_lerobot
@@ -39,9 +41,6 @@ class ExportConfig:
 
 def run(config: ExportConfig) -> WrittenSet:
     """Export what can be read, after saying on stderr what cannot."""
-    from rich.console import Console  # noqa: PLC0415 - importing this module must not set up a terminal
-    from rich.progress import track  # noqa: PLC0415
-
     report = read_trajectories(Path(config.data))
     for skipped in report.skipped:
         print(f"skipped {skipped.folder}: {skipped.reason}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -29,6 +30,48 @@ class CommandPlan(Plan):
 
     texts: tuple[str, ...]
     """Each problem's command in plain language."""
+
+
+@runtime_checkable
+class CommandSearch(Protocol):
+    """Searches commands by any evaluation of them."""
+
+    def search(
+        self,
+        evaluate: EvaluateCommands,
+        prior: Prior,
+        *,
+        generators: Sequence[torch.Generator],
+        warm_start: Float[Tensor, "problem parameter"] | None = None,
+        refine: EvaluateCommands | None = None,
+    ) -> CommandPlan:
+        """Search one command for each generator."""
+        ...
+
+
+@dataclass(frozen=True)
+class CommandPlanner:
+    """A search over commands as a `planners.plan.Planner`: each is evaluated as the actions that it means."""
+
+    commands: CommandSearch
+
+    def plan(
+        self,
+        evaluate: Evaluate,
+        prior: Prior,
+        *,
+        generators: Sequence[torch.Generator],
+        warm_start: Float[Tensor, "problem parameter"] | None = None,
+        refine: Evaluate | None = None,
+    ) -> CommandPlan:
+        """Search one plan for each generator, by what commands mean."""
+        return self.commands.search(
+            by_meaning(evaluate),
+            prior,
+            generators=generators,
+            warm_start=warm_start,
+            refine=None if refine is None else by_meaning(refine),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,24 +134,6 @@ class CommandBeam:
 
     def __init__(self, config: CommandBeamConfig) -> None:
         self.config = config
-
-    def plan(
-        self,
-        evaluate: Evaluate,
-        prior: Prior,
-        *,
-        generators: Sequence[torch.Generator],
-        warm_start: Float[Tensor, "problem parameter"] | None = None,
-        refine: Evaluate | None = None,
-    ) -> CommandPlan:
-        """Search one plan for each generator, by what commands mean: `planners.plan.Planner`."""
-        return self.search(
-            by_meaning(evaluate),
-            prior,
-            generators=generators,
-            warm_start=warm_start,
-            refine=None if refine is None else by_meaning(refine),
-        )
 
     def search(
         self,
@@ -180,24 +205,6 @@ class CommandCem:
 
     def __init__(self, config: CommandCemConfig) -> None:
         self.config = config
-
-    def plan(
-        self,
-        evaluate: Evaluate,
-        prior: Prior,
-        *,
-        generators: Sequence[torch.Generator],
-        warm_start: Float[Tensor, "problem parameter"] | None = None,
-        refine: Evaluate | None = None,
-    ) -> CommandPlan:
-        """Search one plan for each generator, by what commands mean: `planners.plan.Planner`."""
-        return self.search(
-            by_meaning(evaluate),
-            prior,
-            generators=generators,
-            warm_start=warm_start,
-            refine=None if refine is None else by_meaning(refine),
-        )
 
     def search(
         self,

@@ -173,7 +173,7 @@ def answer_problems(
     return answers
 
 
-def row_of(problem: PlanningProblem, method: Method, found: Found, provenance: Provenance) -> OpenLoopRow:
+def row_of(problem: PlanningProblem, method: str, found: Found, provenance: Provenance) -> OpenLoopRow:
     """Return the row of one answer; errors are those of the path that its text describes, walls aside."""
     empty = failed_row(problem.problem_id, method, "", provenance, split=problem.split, level=problem.level)
     known = {
@@ -215,7 +215,7 @@ def methods_of(*, has_model: bool, has_simulator: bool) -> list[Method]:
 
 
 def failed_row(
-    problem_id: str, method: Method, error: str, provenance: Provenance, *, split: str, level: str
+    problem_id: str, method: str, error: str, provenance: Provenance, *, split: str, level: str
 ) -> OpenLoopRow:
     """Return the row of a problem that could not be posed."""
     return OpenLoopRow(
@@ -225,7 +225,7 @@ def failed_row(
         level=level,
         trajectory="",
         frame=0,
-        method=method.name,
+        method=method,
         error=error,
         ate_m=None,
         rpe_m=None,

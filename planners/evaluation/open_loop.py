@@ -178,7 +178,9 @@ def evaluate_shard(task: OpenLoopTask) -> Sequence[OpenLoopRow]:
             answers = answer_problems(problems, tools, config.search, seed=config.seed)
             rows = []
             for problem, found in zip(problems, answers, strict=True):
-                own = {method: row_of(problem, method, each, provenance) for method, each in found.items()}
+                own = {
+                    method: row_of(problem, method.name, each, provenance) for method, each in found.items()
+                }
                 answer = found[tools.planner]
                 if task.is_shown(problem.problem_id) and isinstance(answer, Answer):
                     frames = _imagined(problem, answer, tools, config)
@@ -305,7 +307,7 @@ def _failed_rows(task: OpenLoopTask, error: Exception) -> list[OpenLoopRow]:
     return [
         failed_row(
             f"{task.shard.item_name(index)}/{number}",
-            method,
+            method.name,
             describe(error),
             task.provenance,
             split=task.shard.split.name,

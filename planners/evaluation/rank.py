@@ -172,13 +172,12 @@ def evaluate_shard(task: RankTask) -> Sequence[OpenLoopRow]:
             found = _choices(problem, proposals, task)
         except (OSError, ValueError) as error:
             name, split = problem_id(window), task.shard.split
-            row = failed_row(name, Method.world_model, describe(error), run.provenance, split=split, level="")
-            rows += [replace(row, method=method) for method in METHODS]
+            rows += [
+                failed_row(name, method, describe(error), run.provenance, split=split, level="")
+                for method in METHODS
+            ]
             continue
-        rows += [
-            replace(row_of(problem, Method.world_model, each, run.provenance), method=method)
-            for method, each in found.items()
-        ]
+        rows += [row_of(problem, method, each, run.provenance) for method, each in found.items()]
     return rows
 
 

@@ -148,7 +148,7 @@ def evaluate_recorded(task: RecordedTask) -> Sequence[OpenLoopRow]:
         except (OSError, ValueError) as error:
             name, split = problem_id(window), task.shard.split
             rows += [
-                failed_row(name, method, describe(error), run.provenance, split=split, level="")
+                failed_row(name, method.name, describe(error), run.provenance, split=split, level="")
                 for method in methods
             ]
         else:
@@ -162,7 +162,7 @@ def evaluate_recorded(task: RecordedTask) -> Sequence[OpenLoopRow]:
     )
     answers = answer_problems(problems, tools, run.search, seed=run.seed)
     for number, (problem, found) in enumerate(zip(problems, answers, strict=True)):
-        own = {method: row_of(problem, method, each, run.provenance) for method, each in found.items()}
+        own = {method: row_of(problem, method.name, each, run.provenance) for method, each in found.items()}
         answer = found.get(tools.planner)
         if number < task.num_shown and isinstance(answer, Answer):
             evidence = recorded_evidence(

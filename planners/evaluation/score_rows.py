@@ -10,6 +10,7 @@ from jaxtyping import Float64
 from data_tools.action_text import format_actions
 from data_tools.pose import displacement_between
 from data_tools.trajectory import Trajectory
+from planners.evaluation.answers import failed_row
 from planners.evaluation.metrics import path_errors
 from planners.evaluation.planned_paths import FaultKind, PathFault, PlannedPath
 from planners.evaluation.records import OpenLoopRow, Provenance
@@ -236,28 +237,20 @@ def _empty_row(window: Window, method: str, truth: Truth, provenance: Provenance
         end = window.frame + window.num_steps
         poses = trajectory.poses[window.frame : end + 1]
         goal_s = float(trajectory.times_s[end] - trajectory.times_s[window.frame])
-    return OpenLoopRow(
-        provenance=provenance,
-        problem_id=window.problem_id,
+    empty = failed_row(
+        window.problem_id,
+        method,
+        error,
+        provenance,
         split=truth.data_set,
         level="" if trajectory is None else trajectory.place,
+    )
+    return replace(
+        empty,
         trajectory=window.trajectory,
         frame=window.frame,
-        method=method,
-        error=error,
-        ate_m=None,
-        rpe_m=None,
-        ate_spacing=None,
-        rpe_spacing=None,
-        final_position_m=None,
-        final_yaw_rad=None,
-        cost=None,
-        iteration_costs=(),
-        plan=(),
         start_pose=tuple(poses[0].tolist()) if has_truth else (),
         true_poses=tuple(tuple(pose) for pose in poses[1:].tolist()),
         goal_s=goal_s,
         spacing_m=truth.spacing_m or 0.0,
-        seconds=0.0,
-        evidence=None,
     )

@@ -12,6 +12,7 @@ from planners.command_search import (
     CommandCem,
     CommandCemConfig,
     CommandPlan,
+    CommandPlanner,
 )
 from planners.commands import CommandGrammar, CommandSpace, by_meaning
 from planners.constraints import parse_constraints
@@ -27,12 +28,12 @@ PRIOR = make_prior(horizon=9)
 
 
 def _beam(**changes):
-    return CommandBeam(CommandBeamConfig(grammar=GRAMMAR, **changes))
+    return CommandPlanner(CommandBeam(CommandBeamConfig(grammar=GRAMMAR, **changes)))
 
 
 def _cem(**changes):
     budget = {"num_candidates": 150, "num_elites": 12, "num_iterations": 6} | changes
-    return CommandCem(CommandCemConfig(grammar=GRAMMAR, **budget))
+    return CommandPlanner(CommandCem(CommandCemConfig(grammar=GRAMMAR, **budget)))
 
 
 PLANNERS = pytest.mark.parametrize("planner", [_beam(beam_width=9), _cem()], ids=["beam", "cem"])
@@ -70,7 +71,7 @@ def test_a_beam_as_wide_as_the_grammar_finds_what_trying_all_finds():
     parts = range(len(space.words))
     everything = [command for length in range(3) for command in itertools.product(parts, repeat=length)]
     costs = pose_evaluate(goals)(space.batch([everything] * 3).actions)
-    plan = CommandBeam(CommandBeamConfig(grammar=grammar, beam_width=4)).plan(
+    plan = CommandPlanner(CommandBeam(CommandBeamConfig(grammar=grammar, beam_width=4))).plan(
         pose_evaluate(goals), PRIOR, generators=generators(0, 0, 0)
     )
     assert sum(each.costs.shape[1] for each in plan.iterations) == len(everything) == 1 + 4 + 16
@@ -150,13 +151,13 @@ def test_the_best_are_evaluated_again_and_the_plan_is_chosen_among_them(planner)
 
 def test_a_search_can_be_told_costs_of_words():
     """What only the text tells: a cost that counts how often it says 60."""
-    result = _beam().search(
+    result = _beam().commands.search(
         lambda batch: torch.tensor([[-float(text.count("60")) for text in own] for own in batch.texts]),
         PRIOR,
         generators=generators(0, 1),
     )
     assert result.texts == (", then ".join(["turn left 60 degrees"] * 3),) * 2
-    same = _beam().search(by_meaning(pose_evaluate(GOALS)), PRIOR, generators=generators(0, 1))
+    same = _beam().commands.search(by_meaning(pose_evaluate(GOALS)), PRIOR, generators=generators(0, 1))
     assert same.texts == _beam().plan(pose_evaluate(GOALS), PRIOR, generators=generators(0, 1)).texts
 
 

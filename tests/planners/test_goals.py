@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from planners.command_search import CommandBeam, CommandBeamConfig
+from planners.command_search import CommandBeam, CommandBeamConfig, CommandPlanner
 from planners.goals import point_goal, pose_goal, text_goal, weighted
 from planners.protocols import Captioner
 from tests.planners.quadratic import generators
@@ -67,7 +67,7 @@ def test_weighted_costs_add_up():
 
 def test_a_command_is_found_that_leads_to_a_point():
     goal = np.array([[1.0, 1.0]])
-    plan = CommandBeam(CommandBeamConfig()).plan(
+    plan = CommandPlanner(CommandBeam(CommandBeamConfig())).plan(
         point_goal(goal), make_prior(horizon=8), generators=generators(0)
     )
     assert plan.cost.item() < 0.1

@@ -93,7 +93,7 @@ def test_the_oracle_is_near_and_the_oracle_cost_is_among_the_candidates(
     tools: Tools, problems: list[PlanningProblem]
 ) -> None:
     found = answer_problems(problems, tools, CONFIG, seed=1)[0]
-    errors = {method: row_of(problems[0], method, each, PROVENANCE) for method, each in found.items()}
+    errors = {method: row_of(problems[0], method.name, each, PROVENANCE) for method, each in found.items()}
     best = errors[Method.oracle_cost].final_position_m
     still = errors[Method.stand_still].final_position_m
     assert best is not None and still is not None
@@ -120,7 +120,7 @@ def test_an_error_is_the_row_of_its_method_and_of_those_that_need_it(
 ) -> None:
     lost = replace(tools, world_model=PerfectModel(room, []))
     found = answer_problems(problems, lost, CONFIG, seed=1)[0]
-    rows = {method: row_of(problems[0], method, each, PROVENANCE) for method, each in found.items()}
+    rows = {method: row_of(problems[0], method.name, each, PROVENANCE) for method, each in found.items()}
     assert (rows[Method.world_model].error or "").startswith("KeyError")
     assert rows[Method.oracle_cost].error is not None
     assert rows[Method.oracle_simulator].error is None and rows[Method.oracle_simulator].ate_m is not None
