@@ -12,7 +12,7 @@ METHODS: Mapping[str, str] = {
     "only.",
     "stand_still": "No motion at all.",
     "prior_mean": "The mean of the prior that all candidates are drawn from, fitted on training "
-    "trajectories only.",
+    "trajectories only; given the robot's last step, where the prior is.",
     "straight_ahead": "The prior's mean step length, straight ahead.",
     "constant_velocity": "Goes on as the robot last moved, by its odometry.",
     "random_candidate": "One draw from the prior.",
@@ -79,6 +79,14 @@ SPLITS: Mapping[str, str] = {
     "held_out": "Trajectories that were held out, of places that the model was trained on.",
     "no_model": "A data set, without a model.",
 }
+
+RECORDED_PROBLEMS = (
+    "The trajectories are those of a data set that training and the prior did not have. Problems start at "
+    "windows chosen by Navigation World Models' rule, or at those of an index that was given; the goal is "
+    "the frame exactly {horizon} later. There is no simulator: the videos show the recording beside what the "
+    "model imagined."
+)
+"""In place of `PROTOCOL["Problems"]`, where problems are cut from a data set."""
 
 PROTOCOL: Mapping[str, str] = {
     "Problems": "Each trajectory was recorded in the simulator just before, from fixed seeds that training "

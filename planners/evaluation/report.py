@@ -17,6 +17,7 @@ from planners.evaluation.explanations import (
     METHODS,
     METRICS,
     PROTOCOL,
+    RECORDED_PROBLEMS,
     SPLITS,
     percent,
     with_bounds,
@@ -25,6 +26,7 @@ from planners.evaluation.metrics import NUM_RESAMPLES, Interval
 from planners.evaluation.records import ClosedLoopRow, OpenLoopRow, hash_of
 from planners.evaluation.summary import (
     CLOSED_LOOP_METRICS,
+    OF_DATA_SETS,
     OPEN_LOOP_METRICS,
     ORACLES,
     Method,
@@ -184,13 +186,15 @@ def _cell(interval: Interval, *, digits: int) -> str:
 
 def _methods_section(summary: Summary, open_rows: Sequence[OpenLoopRow]) -> str:
     run = summary.run
-    shapes = sorted({(len(row.true_poses), row.goal_s) for row in open_rows if row.error is None})
+    shapes = sorted({(len(row.true_poses), round(row.goal_s, 2)) for row in open_rows if row.error is None})
+    is_recorded = any(split_named(split) in OF_DATA_SETS for split in summary.open_loop)
+    texts = {**PROTOCOL, "Problems": RECORDED_PROBLEMS} if is_recorded else PROTOCOL
     protocol = {
         name: text.format(
             horizon=" or ".join(f"{num_steps} steps ({goal_s:.2f} s)" for num_steps, goal_s in shapes),
             num_resamples=NUM_RESAMPLES,
         )
-        for name, text in PROTOCOL.items()
+        for name, text in texts.items()
     }
     facts = {
         "checkpoint": run.model.checkpoint or "none",

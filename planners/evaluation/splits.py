@@ -88,7 +88,7 @@ def levels_of(config: EvaluationConfig, split: Split) -> list[str]:
         case Split.unseen_levels:
             return config.unseen_levels
         case Split.zero_shot | Split.held_out | Split.no_model:
-            return []  # of data sets
+            return []  # `OF_DATA_SETS`
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,10 @@ class Split(Enum):
     """A data set, without a model."""
 
 
+OF_DATA_SETS = (Split.zero_shot, Split.held_out, Split.no_model)
+"""Splits whose problems are cut from recordings that are given, not made in a simulator."""
+
+
 def goal_split(split: Split, goal_s: float) -> str:
     """Return what problems of a split are called that lie so far ahead, where there are others too."""
     return f"{split.name}_{goal_s:g}_s"

@@ -12,6 +12,7 @@ from planners.evaluation.open_loop import OpenLoopConfig, recorded_run, write_be
 from planners.evaluation.problems import ProblemShape
 from planners.evaluation.recorded import RecordedConfig, open_recorded
 from planners.evaluation.recorded_loop import run_recorded, split_of
+from planners.evaluation.report import write_report
 from planners.evaluation.summary import Method, Split, summarise
 from tests.planners.evaluation.test_recorded import write_drives
 from worldmodel.model_folder import resolve
@@ -54,6 +55,14 @@ def test_a_model_plans_and_baselines_stand_beside_it(tmp_path, data):
     assert max(error for error in straight if error is not None) < 1  # the drives are straight
     (shown,) = [row for row in rows if row.evidence is not None]
     assert shown.evidence is not None and shown.evidence.is_recorded and len(shown.evidence.simulated) == 8
+
+
+def test_the_page_says_where_the_problems_are_from(tmp_path, data):
+    rows = rows_of(make_config(tmp_path))
+    write_report(summarise(rows, [], _run(rows)), rows, [], tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "those of a data set" in page and "recorded in the simulator just before" not in page
+    assert "8 steps (2.00 s) later" in page
 
 
 def test_published_results_stand_beside_ours_and_say_whether_they_compare(tmp_path, data):
