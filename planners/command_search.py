@@ -303,13 +303,7 @@ class _History:
         batch = self._space.batch(commands)
         costs = checked(self._evaluate(batch), batch.actions)
         parameters = self._space.parameters(commands)
-        iteration = Iteration(
-            candidates=batch.actions,
-            parameters=parameters,
-            costs=costs,
-            mean=parameters.mean(dim=1),
-            std=parameters.std(dim=1, correction=0),
-        )
+        iteration = Iteration.given(batch.actions, parameters, costs)
         self._iterations.append(iteration)
         self._commands.append(commands)
         return costs

@@ -246,14 +246,6 @@ class CommandSpace:
         return actions if bool(is_allowed.all()) else None
 
 
-def command_actions(
-    text: str, *, horizon: int, step_s: float, bounds: Bounds
-) -> Float64[np.ndarray, "{horizon} 4"]:
-    """Return the actions that a command means: see `spread_motions`; ValueError if it is not understood."""
-    motions = np.stack(parse_command(text))
-    return spread_motions(motions, horizon=horizon, step_s=step_s, bounds=bounds)
-
-
 def spread_motions(
     motions: Float64[np.ndarray, "part 3"], *, horizon: int, step_s: float, bounds: Bounds
 ) -> Float64[np.ndarray, "{horizon} 4"]:

@@ -48,7 +48,7 @@ class ImaginationConfig:
     num_steps: int = 1
     """Sampler steps for every candidate; one step of x-prediction is the conditional mean, a draft."""
     refine_steps: int = 4
-    """Sampler steps of the candidates that are imagined again (`CemConfig.refine_top`)."""
+    """Sampler steps of the candidates that are imagined again (`refine_top` of each search)."""
     noise_seed: int | None = None
     """Imagine every plan from the noise of this seed: one fixed scenario of what actions do not tell, as in
     PEGASUS (arXiv 1301.3878), for which a model may have been distilled (`LessonConfig.noise_seeds`). None:

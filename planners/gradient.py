@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from einops import einsum, rearrange, repeat
+from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
 from planners.candidates import Parameterisation, Prior, interpolation
 from planners.drawing import obeys
 from planners.evaluate import LatentGoal, Mode, action_texts, whole_jumps
-from planners.plan import Evaluate, Iteration, Objective, Plan, Pool, answer_plan, evaluated, objective_of
+from planners.plan import Evaluate, Iteration, Plan, Pool, answer_plan, evaluated, objective_of
 from planners.protocols import DifferentiableModel
 
 CostGradient = Callable[[Float[Tensor, "problem sample step 4"]], Float[Tensor, "problem sample step 3"]]
@@ -82,7 +82,7 @@ def refine_by_gradient(
     iterations = list(plan.iterations)
     for update in range(config.num_updates + 1):
         candidates, costs = evaluated(parameters, evaluate, prior)
-        iterations.append(_iteration(candidates, parameters, costs))
+        iterations.append(Iteration.given(candidates, parameters, costs))
         objectives = torch.where(obeys(parameters, prior), objective(parameters, costs), torch.inf)
         found = Pool(parameters, costs, objectives)
         # The best so far stands first: of equals the earlier is answered, so the plan if none is better.
@@ -90,7 +90,7 @@ def refine_by_gradient(
         if update < config.num_updates:
             by_steps = gradient(candidates)
             by_parameters = chained(by_steps, parameters, prior)
-            slope = _objective_gradient(by_parameters, parameters, objective)
+            slope = objective.gradient(by_parameters, parameters)
             parameters = prior.bounds.clamp(parameters + deviation * adam.step(slope * deviation))
     assert pool is not None
     return answer_plan(pool, None, evaluate, prior, tuple(iterations))
@@ -180,31 +180,6 @@ def _through_jump(
         jump = torch.stack([x, y, moved[..., 2].sum(dim=-1)], dim=-1)
         (gradient,) = torch.autograd.grad(jump, moved, grad_outputs=by_jump)
     return gradient
-
-
-def _objective_gradient(
-    by_cost: Float[Tensor, "problem sample parameter"],
-    parameters: Float[Tensor, "problem sample parameter"],
-    objective: Objective,
-) -> Float[Tensor, "problem sample parameter"]:
-    spread = repeat(objective.spread, "problem 1 -> problem 1 1")
-    off = parameters - objective.prior.mean
-    pull = einsum(objective.prior.precision(), off, "i j, problem sample j -> problem sample i")
-    return by_cost / spread + objective.prior_weight * pull
-
-
-def _iteration(
-    candidates: Float[Tensor, "problem sample step 4"],
-    parameters: Float[Tensor, "problem sample parameter"],
-    costs: Float[Tensor, "problem sample"],
-) -> Iteration:
-    return Iteration(
-        candidates=candidates,
-        parameters=parameters,
-        costs=costs,
-        mean=parameters.mean(dim=1),
-        std=parameters.std(dim=1, correction=0),
-    )
 
 
 class _Adam:

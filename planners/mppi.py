@@ -71,6 +71,11 @@ class MppiConfig:
                 f"got {self.num_effective}"
             )
         check_search(prior_weight=self.prior_weight, num_elites=1, refine_top=self.refine_top)
+        if self.num_effective is not None and 0 < self.refine_top <= self.num_effective:
+            raise ValueError(
+                f"refine_top must be 0 or above num_effective = {self.num_effective}, got {self.refine_top}: "
+                "else all that are refined weigh the same, whatever the finer costs are"
+            )
 
 
 class Mppi:

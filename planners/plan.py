@@ -37,6 +37,17 @@ class Iteration:
     mean: Float[Tensor, "problem parameter"]
     std: Float[Tensor, "problem parameter"]
 
+    @classmethod
+    def given(
+        cls,
+        candidates: Float[Tensor, "problem sample step 4"],
+        parameters: Float[Tensor, "problem sample parameter"],
+        costs: Float[Tensor, "problem sample"],
+    ) -> "Iteration":
+        """Return an iteration whose candidates were not drawn from a Gaussian: mean and std are their own."""
+        mean, std = parameters.mean(dim=1), parameters.std(dim=1, correction=0)
+        return cls(candidates=candidates, parameters=parameters, costs=costs, mean=mean, std=std)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -159,11 +170,28 @@ class Objective:
         standard = (costs - self.middle) / self.spread
         if self.prior_weight == 0:
             return standard
-        off = parameters - self.prior.mean[..., None, :]  # one for all problems, or one for each
+        off = self._off(parameters)
         distance = einsum(
             off, self.prior.precision(), off, "problem sample i, i j, problem sample j -> problem sample"
         )
         return standard + self.prior_weight * distance / 2
+
+    def gradient(
+        self,
+        by_cost: Float[Tensor, "problem sample parameter"],
+        parameters: Float[Tensor, "problem sample parameter"],
+    ) -> Float[Tensor, "problem sample parameter"]:
+        """Return the gradient of J by the parameters, given that of the costs."""
+        standard = by_cost / self.spread[..., None]  # problem 1 1
+        if self.prior_weight == 0:
+            return standard
+        pull = einsum(
+            self.prior.precision(), self._off(parameters), "i j, problem sample j -> problem sample i"
+        )
+        return standard + self.prior_weight * pull
+
+    def _off(self, parameters: Float[Tensor, "problem sample parameter"]) -> Tensor:
+        return parameters - self.prior.mean[..., None, :]  # one mean for all problems, or one for each
 
 
 def objective_of(
@@ -173,9 +201,9 @@ def objective_of(
     middle, spread = torch.zeros_like(first_costs[:, :1]), torch.ones_like(first_costs[:, :1])
     if standardise:
         middle = first_costs.mean(dim=1, keepdim=True)
-        # Equal costs (a blind problem) say nothing: any positive spread then leaves the choice to the prior.
-        tiny = torch.finfo(first_costs.dtype).tiny
-        spread = first_costs.std(dim=1, correction=0, keepdim=True).clamp_min(tiny)
+        # Equal costs (a blind problem) say nothing of their scale: they count as they are.
+        deviation = first_costs.std(dim=1, correction=0, keepdim=True)
+        spread = torch.where(deviation > 0, deviation, 1.0)
     return Objective(prior, prior_weight, middle, spread)
 
 

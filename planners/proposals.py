@@ -12,8 +12,9 @@ from torch import Tensor
 from data_tools.action_text import parse_actions
 from planners.candidates import Prior, parameters_to
 from planners.drawing import admit, prior_gaussian
-from planners.plan import Evaluate, Iteration, Plan, Planner, evaluated
+from planners.plan import Evaluate, Plan, Planner
 from planners.protocols import ActionProposer, WorldModel
+from planners.ranking import best_of
 
 
 def proposed_parameters(
@@ -61,28 +62,6 @@ def proposed_parameters(
     return admit(torch.from_numpy(parameters).to(prior.mean), around, prior, generators=generators)
 
 
-def rank_proposals(
-    proposals: Float[Tensor, "problem sample parameter"], evaluate: Evaluate, prior: Prior
-) -> Plan:
-    """Return the proposal of lowest cost of each problem: no search, one evaluation."""
-    candidates, costs = evaluated(proposals, evaluate, prior)
-    best = costs.argmin(dim=1)
-    problem = torch.arange(len(best))
-    iteration = Iteration(
-        candidates=candidates,
-        parameters=proposals,
-        costs=costs,
-        mean=proposals.mean(dim=1),
-        std=proposals.std(dim=1, correction=0),
-    )
-    return Plan(
-        actions=candidates[problem, best],
-        parameters=proposals[problem, best],
-        cost=costs[problem, best],
-        iterations=(iteration,),
-    )
-
-
 class ProposedFirst:
     """A planner whose first population is proposals: the best of them starts another planner warm.
 
@@ -109,7 +88,7 @@ class ProposedFirst:
             evaluate: The cost of candidates.
             prior: What the other planner draws its own candidates from.
             generators: One random stream a problem; consumed.
-            warm_start: Parameters of an earlier plan: one more proposal.
+            warm_start: Parameters of an earlier plan: one more proposal, as far as the prior admits it.
             refine: A finer and slower evaluation, for the planner and for the choice of the answer.
 
         Returns:
@@ -124,11 +103,13 @@ class ProposedFirst:
                 f"needed proposals for each of {len(generators)} problems, got those of {len(proposals)}"
             )
         if warm_start is not None:
-            proposals = torch.cat([proposals, warm_start.to(proposals)[:, None]], dim=1)
-        ranked = rank_proposals(proposals, evaluate, prior)
+            around = prior_gaussian(prior, num_problems=len(proposals))
+            given = warm_start.to(proposals)[:, None]
+            proposals = torch.cat([proposals, admit(given, around, prior, generators=generators)], dim=1)
+        ranked = best_of(proposals, evaluate, prior)
         found = self._planner.plan(
             evaluate, prior, generators=generators, warm_start=ranked.parameters, refine=refine
         )
         finalists = torch.stack([found.parameters, ranked.parameters], dim=1)
-        chosen = rank_proposals(finalists, refine or evaluate, prior)
+        chosen = best_of(finalists, refine or evaluate, prior)
         return replace(chosen, iterations=(*ranked.iterations, *found.iterations))

@@ -44,16 +44,25 @@ def rank(
     _check(proposals, prior, temperature)
     parameters = rearrange(proposals, "problem candidate step number -> problem candidate (step number)")
     written = _written_in_steps(prior, parameters)
-    candidates, costs = evaluated(parameters, evaluate, written)
-    iteration = Iteration(
-        candidates=candidates,
-        parameters=parameters,
-        costs=costs,
-        mean=parameters.mean(dim=1),
-        std=parameters.std(dim=1, correction=0),
-    )
-    standard = objective_of(costs, written, prior_weight=0.0, standardise=True)(parameters, costs)
-    is_allowed = obeys(parameters, written)
+    return best_of(parameters, evaluate, written, temperature=temperature)
+
+
+def best_of(
+    parameters: Float[Tensor, "problem candidate parameter"],
+    evaluate: Evaluate,
+    prior: Prior,
+    *,
+    temperature: float = 0.0,
+) -> Plan:
+    """Answer the best of given candidates, or with a temperature their softmin mean, without a search.
+
+    Those that break the prior's constraints are evaluated and never chosen; ValueError if a problem has no
+    other. Of equal ones the first is taken.
+    """
+    candidates, costs = evaluated(parameters, evaluate, prior)
+    iteration = Iteration.given(candidates, parameters, costs)
+    standard = objective_of(costs, prior, prior_weight=0.0, standardise=True)(parameters, costs)
+    is_allowed = obeys(parameters, prior)
     _refuse_hopeless(is_allowed, prior)
     objectives = torch.where(is_allowed, standard, torch.inf)
     mean = None
@@ -61,7 +70,7 @@ def rank(
         weights = torch.softmax(-objectives / temperature, dim=1)
         mean = einsum(weights, parameters, "problem candidate, problem candidate i -> problem i")
     pool = Pool(parameters, costs, objectives).best(1)
-    return answer_plan(pool, mean, evaluate, written, (iteration,))
+    return answer_plan(pool, mean, evaluate, prior, (iteration,))
 
 
 def _written_in_steps(prior: Prior, parameters: Float[Tensor, "problem candidate parameter"]) -> Prior:

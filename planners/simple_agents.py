@@ -37,7 +37,7 @@ class RandomAgent:
             return STOP.copy()
         if not self._queue:
             prior = self._prior
-            noise = torch.randn(len(prior.mean), generator=self._generator, dtype=prior.mean.dtype)
+            noise = torch.randn(prior.num_numbers, generator=self._generator, dtype=prior.mean.dtype)
             drawn = prior.bounds.clamp(prior.mean + torch.linalg.cholesky(prior.covariance) @ noise)
             (move,) = to_moves(to_actions(drawn, prior)[:1])
             self._queue.extend(move.copy() for _ in range(self._hold_steps))

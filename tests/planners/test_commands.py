@@ -11,7 +11,6 @@ from planners.commands import (
     CommandSpace,
     Verb,
     by_meaning,
-    command_actions,
     command_evaluate,
     spread_motions,
 )
@@ -53,9 +52,8 @@ def _as_action(text):
 
 def test_a_command_takes_the_whole_horizon():
     """30 degrees fit into one step, 2 m need four of 0.6 m; the two that are left go to the faster motion."""
-    actions = command_actions(
-        "turn left 30 degrees, then go forward 2 metres", horizon=7, step_s=0.25, bounds=Bounds()
-    )
+    motions = np.stack(parse_command("turn left 30 degrees, then go forward 2 metres"))
+    actions = spread_motions(motions, horizon=7, step_s=0.25, bounds=Bounds())
     turns, lengths = [0.524, 0, 0, 0, 0, 0, 0], [0, 0.333, 0.334, 0.333, 0.333, 0.334, 0.333]
     np.testing.assert_allclose(actions[:, 2], turns, atol=1e-9)
     np.testing.assert_allclose(actions[:, 0], lengths, atol=1e-9)
@@ -65,7 +63,7 @@ def test_a_command_takes_the_whole_horizon():
 @pytest.mark.parametrize("horizon", [5, 7, 11])
 def test_steps_sum_up_to_what_the_command_says(horizon):
     text = "turn right 60 degrees, then go forward 1 metre, then turn left 10 degrees"
-    actions = command_actions(text, horizon=horizon, step_s=0.25, bounds=Bounds())
+    actions = spread_motions(np.stack(parse_command(text)), horizon=horizon, step_s=0.25, bounds=Bounds())
     expected = np.abs(np.stack(parse_command(text))).sum(axis=0)
     np.testing.assert_allclose(np.abs(actions[:, :3]).sum(axis=0), expected, atol=1.01e-3)
     assert (np.abs(actions[:, :3]) <= [0.601, 0.601, 1.001]).all()
@@ -73,13 +71,15 @@ def test_steps_sum_up_to_what_the_command_says(horizon):
 
 def test_staying_is_a_command():
     expected = np.tile([0, 0, 0, 0.25], (3, 1))
-    given = command_actions("wait", horizon=3, step_s=0.25, bounds=Bounds())
+    given = spread_motions(np.stack(parse_command("wait")), horizon=3, step_s=0.25, bounds=Bounds())
     np.testing.assert_array_equal(given, expected)
 
 
 def test_a_command_that_is_too_long_or_bent_is_refused():
     with pytest.raises(ValueError, match=r"need at least 4 steps within the bounds; the horizon has 3"):
-        command_actions("go forward 2 metres", horizon=3, step_s=0.25, bounds=Bounds())
+        spread_motions(
+            np.stack(parse_command("go forward 2 metres")), horizon=3, step_s=0.25, bounds=Bounds()
+        )
     with pytest.raises(ValueError, match="turn and go in two parts"):
         spread_motions(np.array([[1.0, 0.0, 0.2]]), horizon=5, step_s=0.25, bounds=Bounds())
 

@@ -164,3 +164,34 @@ def test_settings_that_refine_nothing_are_refused():
         GradientConfig(num_updates=0)
     with pytest.raises(ValueError, match=r"betas must lie in \[0, 1\); got \(1.0, 0.9\)"):
         GradientConfig(betas=(1.0, 0.9))
+
+
+def test_each_problem_is_pulled_to_its_own_prior():
+    """Together it is what each problem gets alone, also with other numbers of starts than of problems."""
+    prior = make_prior()
+    means = prior.mean + torch.tensor([[0.1], [-0.1], [0.3]], dtype=prior.mean.dtype)
+    own, targets = replace(prior, mean=means), make_targets(prior, 3)
+    config = replace(CONFIG, num_starts=2, prior_weight=0.7)
+    plan = searched(quadratic(targets, prior), own)
+    together = refine_by_gradient(
+        plan, quadratic(targets, prior), quadratic_gradient(targets, prior), own, config
+    )
+    for index in range(3):
+        one = slice(index, index + 1)
+        alone = refine_by_gradient(
+            replace(
+                plan,
+                actions=plan.actions[one],
+                parameters=plan.parameters[one],
+                cost=plan.cost[one],
+                iterations=tuple(
+                    type(each)(**{name: value[one] for name, value in vars(each).items()})
+                    for each in plan.iterations
+                ),
+            ),
+            quadratic(targets[one], prior),
+            quadratic_gradient(targets[one], prior),
+            replace(own, mean=means[one]),
+            config,
+        )
+        torch.testing.assert_close(together.parameters[index], alone.parameters[0], rtol=0, atol=1e-9)

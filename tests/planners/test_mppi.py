@@ -69,3 +69,9 @@ def test_impossible_settings_are_refused():
         MppiConfig(prior_weight=-1.0)
     with pytest.raises(ValueError, match=r"must be at least 1; got 64 and 0"):
         MppiConfig(num_iterations=0)
+
+
+def test_refinement_that_could_change_nothing_is_refused():
+    with pytest.raises(ValueError, match="refine_top must be 0 or above num_effective = 8"):
+        MppiConfig(num_effective=8.0, refine_top=8)
+    assert MppiConfig(num_effective=8.0, refine_top=9).refine_top == 9

@@ -20,8 +20,9 @@ from planners.evaluate import (
 )
 from planners.goals import text_goal
 from planners.plan import Planner
-from planners.proposals import ProposedFirst, proposed_parameters, rank_proposals
+from planners.proposals import ProposedFirst, proposed_parameters
 from planners.protocols import ActionProposer, Captioner
+from planners.ranking import best_of
 from tests.planners.quadratic import generators
 from tests.planners.test_commands import make_prior
 from tests.planners.toy_world import ToyModel, frame_of
@@ -75,7 +76,7 @@ def _prior(parameterisation, **changes):
 @pytest.mark.parametrize("parameterisation", list(Parameterisation))
 def test_proposals_become_candidates_that_end_where_they_do(parameterisation):
     prior = _prior(parameterisation)
-    plan = rank_proposals(_proposed(prior, noise=0.0), pose_evaluate(GOALS), prior)
+    plan = best_of(_proposed(prior, noise=0.0), pose_evaluate(GOALS), prior)
     assert plan.iterations[0].candidates.shape == (2, 7, 6, 4)
     np.testing.assert_allclose(compose(plan.actions[..., :3].numpy()), GOALS, atol=0.01)
 
@@ -92,7 +93,7 @@ def test_proposals_obey_bounds_and_constraints():
 def test_ranking_returns_the_cheapest_proposal():
     prior = _prior(Parameterisation.arc)
     proposals = _proposed(prior, noise=0.2)
-    plan = rank_proposals(proposals, pose_evaluate(GOALS), prior)
+    plan = best_of(proposals, pose_evaluate(GOALS), prior)
     costs = plan.iterations[0].costs
     torch.testing.assert_close(plan.cost, costs.min(dim=1).values, rtol=0, atol=0)
     for problem, best in enumerate(costs.argmin(dim=1).tolist()):
@@ -108,7 +109,7 @@ def test_a_problem_alone_is_proposed_the_same():
 def test_a_search_that_begins_with_proposals_is_no_worse_than_them_and_starts_from_the_best():
     prior, evaluate = _prior(Parameterisation.arc), pose_evaluate(GOALS)
     proposals = _proposed(prior, noise=0.1)
-    ranked = rank_proposals(proposals, evaluate, prior)
+    ranked = best_of(proposals, evaluate, prior)
     config = CemConfig(num_candidates=12, num_elites=2, num_iterations=3, std_floor=0.02, warm_spread=0.1)
     planner = ProposedFirst(Cem(config), proposals)
     assert isinstance(planner, Planner)
@@ -135,6 +136,17 @@ def test_answer_and_proposal_are_judged_by_the_finer_evaluation():
     planner = ProposedFirst(Cem(CemConfig(num_candidates=8, num_elites=2, num_iterations=1)), proposals)
     plan = planner.plan(pose_evaluate(GOALS), prior, generators=generators(0, 1), refine=finer)
     torch.testing.assert_close(plan.cost, finer(plan.actions[:, None])[:, 0], rtol=0, atol=0)
+
+
+def test_a_warm_start_does_not_bring_in_what_is_forbidden():
+    prior = _prior(Parameterisation.arc, constraints=parse_constraints("no left turn"))
+    planner = ProposedFirst(
+        Cem(CemConfig(num_candidates=8, num_elites=2, num_iterations=1)),
+        torch.zeros(2, 1, 3, dtype=torch.float64),
+    )
+    forbidden = torch.tensor([[0.2, 0.0, 0.3]] * 2, dtype=torch.float64)
+    plan = planner.plan(pose_evaluate(GOALS), prior, generators=generators(0, 1), warm_start=forbidden)
+    assert (plan.actions[..., 2] <= 0).all()
 
 
 def test_proposals_are_those_of_as_many_problems():
@@ -170,7 +182,7 @@ def test_the_model_that_ships_proposes_listens_and_reads_goals_in_words():
     evaluate = world_model_evaluate(
         model, context, goal, goal_frames=goals, step_s=0.25, config=config, generator=draw
     )
-    ranked = rank_proposals(proposals, evaluate, prior)
+    ranked = best_of(proposals, evaluate, prior)
     assert (ranked.cost <= ranked.iterations[0].costs.mean(dim=1)).all()
     beam = CommandBeam(
         CommandBeamConfig(grammar=CommandGrammar(lengths_cm=[50], turns_deg=[30], max_parts=2), beam_width=1)
